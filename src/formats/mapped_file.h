@@ -1,0 +1,31 @@
+// A read-only memory mapping of a whole file.
+#ifndef CARAT_FORMATS_MAPPED_FILE_H_
+#define CARAT_FORMATS_MAPPED_FILE_H_
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+
+namespace carat {
+
+/// Owns the mapping; move-only. Reads are thread-safe.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  /// Throws: Error{kNotFound} if there is no such file or it is a folder,
+  /// Error{kInvalidArgument} if it can't be read or mapped. An empty file maps
+  /// to an empty span.
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+}  // namespace carat
+
+#endif  // CARAT_FORMATS_MAPPED_FILE_H_

@@ -1,0 +1,1 @@
+#include "carat/tokenizer.h"

@@ -1,0 +1,24 @@
+// Opens the tokenizer of a model: from a GGUF vocabulary or tokenizer.json.
+#ifndef CARAT_TEXT_TOKENIZER_LOADER_H_
+#define CARAT_TEXT_TOKENIZER_LOADER_H_
+
+#include <filesystem>
+#include <memory>
+
+#include "carat/tokenizer.h"
+#include "formats/gguf.h"
+
+namespace carat {
+
+/// From `tokenizer.ggml.*`. The result copies what it needs: `file` may go.
+/// Throws: Error{kCorrupt}, Error{kUnsupported} naming the file and the key.
+std::unique_ptr<Tokenizer> load_gguf_tokenizer(const GgufFile& file);
+
+/// From a Hugging Face tokenizer.json (BPE model with byte fallback).
+/// Throws: Error{kNotFound}, Error{kCorrupt}, Error{kUnsupported}.
+std::unique_ptr<Tokenizer> load_json_tokenizer(
+    const std::filesystem::path& path);
+
+}  // namespace carat
+
+#endif  // CARAT_TEXT_TOKENIZER_LOADER_H_
