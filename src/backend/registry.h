@@ -1,0 +1,25 @@
+// Makes a backend by name.
+#ifndef CARAT_BACKEND_REGISTRY_H_
+#define CARAT_BACKEND_REGISTRY_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+
+namespace carat {
+
+struct BackendOptions {
+  std::string name = "auto";  ///< "auto", "cpu" or "reference"
+  std::string isa = "auto";   ///< cpu: "auto", "avx512", "avx2", "portable"
+  int threads = 0;            ///< 0: every processor that may be used
+};
+
+/// Throws: Error{kInvalidArgument} for an unknown name or a thread count out of
+/// [0, 1024], Error{kUnsupported} for an instruction set this machine lacks.
+std::unique_ptr<Backend> make_backend(const BackendOptions& options);
+
+}  // namespace carat
+
+#endif  // CARAT_BACKEND_REGISTRY_H_
