@@ -92,20 +92,24 @@ enum class CacheKind : uint8_t { kFull, kWindow };
 inline constexpr int kCacheKinds = 2;
 
 /// Keys and values of all layers of one kind, in blocks of kBlockTokens
-/// positions. Memory is lazily touched: blocks never used cost nothing.
+/// positions, named by ids from 0.
 struct KvLayout {
   int layers = 0;
-  int64_t blocks = 0;  ///< capacity
   int kv_heads = 0;
   int head_dim = 0;
 };
 
+/// Starts with room for no block; grow() adds memory in slabs of the backend's
+/// choice and never moves what is there. Freed with the object only: the block
+/// pool above reuses ids.
 class KvStorage {
  public:
   virtual ~KvStorage() = default;
   const KvLayout& layout() const { return layout_; }
   /// Bytes of one block over all layers, keys and values together.
   virtual int64_t block_bytes() const = 0;
+  /// Makes the ids [0, blocks) usable. Throws: Error{kOutOfMemory}.
+  virtual void grow(int64_t blocks) = 0;
 
  protected:
   explicit KvStorage(const KvLayout& layout) : layout_(layout) {}
