@@ -3,10 +3,13 @@
 #ifndef CARAT_FORMATS_GGUF_H_
 #define CARAT_FORMATS_GGUF_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -36,6 +39,10 @@ class GgufFile {
   /// Allocates in proportion to the file's bytes, whatever its counts claim.
   explicit GgufFile(const std::filesystem::path& path);
 
+  /// The same from bytes in memory, which must outlive this object; `name`
+  /// stands for the path in messages.
+  GgufFile(std::span<const std::byte> bytes, std::string_view name);
+
   const std::filesystem::path& path() const { return path_; }
   uint32_t version() const { return version_; }
 
@@ -63,6 +70,8 @@ class GgufFile {
   const RawTensor* find_tensor(std::string_view name) const;
 
  private:
+  void parse(std::span<const std::byte> bytes);
+
   std::filesystem::path path_;
   MappedFile file_;
   uint32_t version_ = 0;

@@ -1,0 +1,25 @@
+// The key-value part of a GGUF file.
+#ifndef CARAT_FORMATS_GGUF_METADATA_H_
+#define CARAT_FORMATS_GGUF_METADATA_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "formats/byte_reader.h"
+#include "formats/gguf.h"
+
+namespace carat {
+
+/// Reads `count` pairs from `reader`, which stands behind the file's header.
+/// Throws: Error{kCorrupt}, Error{kUnsupported} (an array of arrays).
+std::map<std::string, GgufValue, std::less<>> read_gguf_metadata(
+    ByteReader& reader, uint64_t count);
+
+/// "string", "array of integers", ...: the kind of `value` for messages.
+std::string gguf_kind(const GgufValue& value);
+
+}  // namespace carat
+
+#endif  // CARAT_FORMATS_GGUF_METADATA_H_
