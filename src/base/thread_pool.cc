@@ -3,7 +3,11 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <string>
+#include <system_error>
+
 #include "base/cpu_count.h"
+#include "carat/error.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -61,12 +65,21 @@ ThreadPool::ThreadPool(int threads)
   const bool fills_machine = static_cast<int>(cpus.size()) == size_;
   workers_.reserve(size_ - 1);
   for (int index = 1; index < size_; ++index) {
-    workers_.emplace_back([this, index] { work(index); });
+    try {
+      workers_.emplace_back([this, index] { work(index); });
+    } catch (const std::system_error& error) {
+      stop();
+      throw Error(ErrorCode::kOutOfMemory,
+                  "cannot start thread " + std::to_string(index + 1) + " of " +
+                      std::to_string(size_) + ": " + error.what());
+    }
     if (fills_machine) pin(workers_.back(), cpus[index]);
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() noexcept {
   stop_.store(true, std::memory_order_relaxed);
   epoch_.fetch_add(1, std::memory_order_release);
   epoch_.notify_all();

@@ -20,6 +20,7 @@ class ThreadPool {
   /// `threads` <= 0 means available_cpus(). Workers are pinned, one to a
   /// processor, only when the team fills every processor it may use: a smaller
   /// team leaves the placement to the scheduler, which sees other programs.
+  /// Throws: Error{kOutOfMemory} when the system refuses a thread.
   explicit ThreadPool(int threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -58,6 +59,7 @@ class ThreadPool {
 
   void run_job(Job job, void* context) noexcept;
   void work(int index) noexcept;
+  void stop() noexcept;
 
   int size_;
   std::mutex turn_;
