@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -186,10 +187,17 @@ class Backend {
   virtual std::string name() const = 0;
   /// Its pool's size.
   virtual int threads() const = 0;
+  /// The prefill chunk that was measured best on this backend, if one was.
+  virtual std::optional<int64_t> measured_chunk_tokens() const {
+    return std::nullopt;
+  }
 
   // --- Memory. Throws: Error{kOutOfMemory}. ---
 
   virtual std::unique_ptr<PackedMatrix> pack(const WeightSource& source) = 0;
+  /// What pack() of such a source would keep.
+  virtual int64_t packed_bytes(int64_t rows, int64_t cols,
+                               const QuantizedLayout& layout) const = 0;
   virtual std::unique_ptr<Buffer> upload(std::span<const float> values) = 0;
   virtual std::unique_ptr<Buffer> allocate(int64_t floats) = 0;
   virtual std::unique_ptr<LinearInput> make_input(int64_t max_rows,
@@ -247,8 +255,11 @@ class Backend {
 
   // --- Queue. ---
 
+  /// True if every operation has run when its call returns (CPUs): there is
+  /// nothing to gain from a second chunk in flight.
+  virtual bool eager() const { return true; }
   /// Marks the end of a chunk's work and starts it; returns its ticket.
-  /// Tickets ascend. Eager backends (CPUs) have already run it.
+  /// Tickets ascend.
   virtual int64_t submit() = 0;
   /// Waits until the work of `ticket` is done. Throws: Error{kDevice}.
   virtual void wait(int64_t ticket) = 0;

@@ -1,0 +1,70 @@
+#include "carat/engine.h"
+
+#include <utility>
+
+#include "engine/engine_impl.h"
+#include "model/registry.h"
+
+namespace carat {
+
+std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path,
+                                     const EngineOptions& options) {
+  auto impl = std::make_unique<Impl>();
+  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path);
+  impl->config = checkpoint->config();
+  impl->context_tokens =
+      choose_context_tokens(options.context_tokens, impl->config);
+  impl->backend = make_backend({.name = options.backend,
+                                .isa = options.isa,
+                                .threads = options.threads});
+  impl->tokenizer = checkpoint->load_tokenizer();
+  impl->model = load_model(*checkpoint, *impl->backend, options.on_load);
+  impl->cache =
+      std::make_unique<KvCache>(*impl->backend, impl->model->cache_shape());
+  impl->workspace = std::make_unique<Workspace>(*impl->backend, impl->config);
+  return std::unique_ptr<Engine>(new Engine(std::move(impl)));
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::~Engine() = default;
+
+const ModelConfig& Engine::config() const { return impl_->config; }
+const Tokenizer& Engine::tokenizer() const { return *impl_->tokenizer; }
+std::string Engine::backend_name() const { return impl_->backend->name(); }
+int Engine::threads() const { return impl_->backend->threads(); }
+int64_t Engine::context_tokens() const { return impl_->context_tokens; }
+int64_t Engine::weight_bytes() const { return impl_->model->weight_bytes(); }
+int64_t Engine::default_chunk_tokens() const {
+  return choose_chunk_tokens(
+      std::nullopt, impl_->backend->measured_chunk_tokens(), impl_->config);
+}
+
+int64_t choose_context_tokens(std::optional<int64_t> requested,
+                              const ModelConfig& config) {
+  if (!requested) return config.max_position_embeddings;
+  if (*requested < 1 || *requested > config.max_position_embeddings) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "context is " + std::to_string(*requested) +
+                    " tokens; expected 1 to the model's " +
+                    std::to_string(config.max_position_embeddings));
+  }
+  return *requested;
+}
+
+std::string_view finish_reason_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kEos:
+      return "eos";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kMaxTokens:
+      return "max_tokens";
+    case FinishReason::kContextFull:
+      return "context_full";
+    case FinishReason::kCancelled:
+      return "cancelled";
+  }
+  return "unknown";
+}
+
+}  // namespace carat

@@ -1,0 +1,113 @@
+#include "generate/prefill.h"
+
+#include <algorithm>
+#include <deque>
+#include <string>
+
+#include "base/require.h"
+
+namespace carat {
+namespace {
+
+// Chunks that have been submitted and not yet waited for.
+class InFlight {
+ public:
+  InFlight(Backend& backend, int64_t total, const ProgressCallback& on_progress)
+      : backend_(backend),
+        limit_(backend.eager() ? 0 : 1),
+        total_(total),
+        on_progress_(on_progress) {}
+
+  void push(int64_t processed) {
+    chunks_.push_back({backend_.submit(), processed});
+    while (chunks_.size() > limit_) finish_oldest();
+  }
+  void finish_all() {
+    while (!chunks_.empty()) finish_oldest();
+  }
+
+ private:
+  struct Submitted {
+    int64_t ticket;
+    int64_t processed;
+  };
+
+  void finish_oldest() {
+    const Submitted chunk = chunks_.front();
+    chunks_.pop_front();
+    backend_.wait(chunk.ticket);
+    if (on_progress_ && !on_progress_(chunk.processed, total_)) {
+      // What is still running may use the workspace: let it end.
+      if (!chunks_.empty()) backend_.wait(chunks_.back().ticket);
+      throw Error(ErrorCode::kCancelled, "prefill was cancelled after " +
+                                             std::to_string(chunk.processed) +
+                                             " of " + std::to_string(total_) +
+                                             " tokens");
+    }
+  }
+
+  Backend& backend_;
+  size_t limit_;  // submitted chunks left running while the next is prepared
+  int64_t total_;
+  const ProgressCallback& on_progress_;
+  std::deque<Submitted> chunks_;
+};
+
+}  // namespace
+
+int64_t choose_chunk_tokens(std::optional<int64_t> requested,
+                            std::optional<int64_t> measured,
+                            const ModelConfig& config) {
+  if (!requested) return measured.value_or(config.default_chunk_tokens);
+  if (*requested < 1) {
+    throw Error(ErrorCode::kInvalidArgument, "chunk size is " +
+                                                 std::to_string(*requested) +
+                                                 "; expected at least 1");
+  }
+  return *requested;
+}
+
+std::vector<Chunk> plan_chunks(int64_t tokens, int64_t chunk_tokens) {
+  std::vector<Chunk> chunks;
+  for (int64_t begin = 0; begin < tokens;) {
+    const int64_t end = begin + std::min(chunk_tokens, tokens - begin);
+    chunks.push_back({begin, end});
+    begin = end;
+  }
+  return chunks;
+}
+
+Matrix prefill_chunked(Model& model, Workspace& workspace, KvSequence& sequence,
+                       std::span<const int32_t> tokens, int64_t chunk_tokens,
+                       const ProgressCallback& on_progress) {
+  require(!tokens.empty(), "prefill: the prompt has no token");
+  const auto total = static_cast<int64_t>(tokens.size());
+  InFlight in_flight(workspace.backend(), total, on_progress);
+  for (const Chunk& chunk : plan_chunks(total - 1, chunk_tokens)) {
+    const BatchSequence entry{
+        &sequence, tokens.subspan(chunk.begin, chunk.end - chunk.begin),
+        LogitsWanted::kNone};
+    model.forward({&entry, 1}, workspace);
+    in_flight.push(chunk.end);
+  }
+  const BatchSequence last{&sequence, tokens.last(1), LogitsWanted::kLast};
+  const Matrix logits = model.forward({&last, 1}, workspace);
+  in_flight.push(total);
+  in_flight.finish_all();
+  return logits;
+}
+
+Matrix prefill_full(Model& model, Workspace& workspace, KvSequence& sequence,
+                    std::span<const int32_t> tokens,
+                    const ProgressCallback& on_progress) {
+  require(!tokens.empty(), "prefill: the prompt has no token");
+  const auto total = static_cast<int64_t>(tokens.size());
+  InFlight in_flight(workspace.backend(), total, on_progress);
+  const BatchSequence entry{&sequence, tokens, LogitsWanted::kAll};
+  const Matrix logits = model.forward({&entry, 1}, workspace);
+  in_flight.push(total);
+  in_flight.finish_all();
+  return logits;
+}
+
+}  // namespace carat

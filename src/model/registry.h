@@ -1,0 +1,20 @@
+// Loads whatever family a checkpoint holds.
+#ifndef CARAT_MODEL_REGISTRY_H_
+#define CARAT_MODEL_REGISTRY_H_
+
+#include <memory>
+
+#include "model/checkpoint.h"
+#include "model/model.h"
+#include "model/weights.h"
+
+namespace carat {
+
+/// Throws: Error{kUnsupported} for an unknown model_type; as WeightLoader.
+std::unique_ptr<Model> load_model(const Checkpoint& checkpoint,
+                                  Backend& backend,
+                                  const ProgressCallback& on_load);
+
+}  // namespace carat
+
+#endif  // CARAT_MODEL_REGISTRY_H_

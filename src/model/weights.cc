@@ -1,0 +1,76 @@
+#include "model/weights.h"
+
+#include "carat/error.h"
+#include "quant/decoder.h"
+
+namespace carat {
+namespace {
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (i > 0) text += ", ";
+    text += std::to_string(shape[i]);
+  }
+  return text + "]";
+}
+
+}  // namespace
+
+WeightLoader::WeightLoader(const Checkpoint& checkpoint, Backend& backend,
+                           const ProgressCallback& on_load)
+    : checkpoint_(checkpoint), backend_(backend), on_load_(on_load) {
+  for (const RawTensor& tensor : checkpoint.tensors()) {
+    total_bytes_ += static_cast<int64_t>(tensor.data.size());
+  }
+}
+
+bool WeightLoader::has(const std::string& role) const {
+  return checkpoint_.find(role) != nullptr;
+}
+
+const RawTensor& WeightLoader::require_tensor(const std::string& role,
+                                              int64_t rows,
+                                              int64_t cols) const {
+  const RawTensor* tensor = checkpoint_.find(role);
+  const std::string subject = checkpoint_.path().string() + ": ";
+  if (tensor == nullptr) {
+    throw Error(ErrorCode::kCorrupt, subject + "no tensor for " + role);
+  }
+  if (tensor->rows() != rows || tensor->cols() != cols) {
+    const std::vector<int64_t> expected =
+        rows == 1 ? std::vector<int64_t>{cols}
+                  : std::vector<int64_t>{rows, cols};
+    throw Error(ErrorCode::kCorrupt, subject + "tensor " + tensor->name +
+                                         " has shape " +
+                                         shape_text(tensor->shape) +
+                                         "; expected " + shape_text(expected));
+  }
+  return *tensor;
+}
+
+void WeightLoader::count(const RawTensor& tensor) {
+  done_bytes_ += static_cast<int64_t>(tensor.data.size());
+  if (on_load_ && !on_load_(done_bytes_, total_bytes_)) {
+    throw Error(ErrorCode::kCancelled, "loading was cancelled");
+  }
+}
+
+std::unique_ptr<PackedMatrix> WeightLoader::matrix(const std::string& role,
+                                                   int64_t rows, int64_t cols) {
+  const RawTensor& tensor = require_tensor(role, rows, cols);
+  const std::unique_ptr<WeightSource> source = make_weight_source(tensor);
+  std::unique_ptr<PackedMatrix> packed = backend_.pack(*source);
+  count(tensor);
+  return packed;
+}
+
+std::unique_ptr<Buffer> WeightLoader::vector(const std::string& role,
+                                             int64_t size) {
+  const RawTensor& tensor = require_tensor(role, 1, size);
+  std::unique_ptr<Buffer> buffer = backend_.upload(read_all_f32(tensor));
+  count(tensor);
+  return buffer;
+}
+
+}  // namespace carat

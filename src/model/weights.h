@@ -1,0 +1,47 @@
+// A model's weights in a backend's memory, by role.
+#ifndef CARAT_MODEL_WEIGHTS_H_
+#define CARAT_MODEL_WEIGHTS_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "carat/options.h"
+#include "model/checkpoint.h"
+
+namespace carat {
+
+/// Fetches weights one by one from a checkpoint, checks each against the shape
+/// the config asks for, and packs it for a backend. Counts the bytes of the
+/// file it has taken, for progress.
+class WeightLoader {
+ public:
+  /// All must outlive the loader. `on_load` may be empty.
+  WeightLoader(const Checkpoint& checkpoint, Backend& backend,
+               const ProgressCallback& on_load);
+
+  /// The matrix [rows, cols]. Throws: Error{kCorrupt} if it is missing or has
+  /// another shape, Error{kCancelled}, Error{kOutOfMemory}.
+  std::unique_ptr<PackedMatrix> matrix(const std::string& role, int64_t rows,
+                                       int64_t cols);
+  /// The vector [size]. Throws: as matrix.
+  std::unique_ptr<Buffer> vector(const std::string& role, int64_t size);
+  /// Whether the checkpoint has it.
+  bool has(const std::string& role) const;
+
+ private:
+  const RawTensor& require_tensor(const std::string& role, int64_t rows,
+                                  int64_t cols) const;
+  void count(const RawTensor& tensor);
+
+  const Checkpoint& checkpoint_;
+  Backend& backend_;
+  const ProgressCallback& on_load_;
+  int64_t total_bytes_ = 0;
+  int64_t done_bytes_ = 0;
+};
+
+}  // namespace carat
+
+#endif  // CARAT_MODEL_WEIGHTS_H_
