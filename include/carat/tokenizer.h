@@ -29,8 +29,9 @@ class Tokenizer {
   virtual std::vector<int32_t> encode(
       std::string_view text, const EncodeOptions& options = {}) const = 0;
 
-  /// The text of `ids`. Byte tokens that do not form UTF-8 become U+FFFD.
-  /// `skip_special` leaves out special tokens.
+  /// The text of `ids`, always UTF-8. In a run of byte tokens that is not
+  /// UTF-8 as a whole, every byte becomes U+FFFD. `skip_special` leaves out
+  /// special tokens.
   /// Throws: Error{kInvalidArgument} for an id outside the vocabulary.
   virtual std::string decode(std::span<const int32_t> ids,
                              bool skip_special = false) const = 0;
@@ -71,13 +72,16 @@ class StreamingDetokenizer {
   std::string push(int32_t id);
 
   /// The rest: held-back bytes that never became a character, as U+FFFD.
-  /// All push() results and finish() joined equal Tokenizer::decode.
+  /// All push() results and finish() joined equal Tokenizer::decode, but for
+  /// one case: whole characters spelled in byte tokens have been given out
+  /// before stray bytes in the same run, which make decode() replace them too.
   std::string finish();
 
  private:
   const Tokenizer* tokenizer_;
   bool skip_special_;
-  std::string held_;  // bytes of byte tokens that await their end
+  std::string held_;         // bytes of byte tokens that await their end
+  bool broken_run_ = false;  // this run of byte tokens can't become UTF-8
 };
 
 }  // namespace carat
