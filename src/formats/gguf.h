@@ -34,8 +34,9 @@ using GgufValue =
 /// into it. Immutable after construction; thread-safe.
 class GgufFile {
  public:
-  /// Throws: Error{kNotFound}, Error{kCorrupt} (the message names the file and
-  /// the rule that is broken), Error{kUnsupported} (version, tensor type).
+  /// Throws: as MappedFile; Error{kCorrupt} (the message names the file and the
+  /// rule that is broken), Error{kUnsupported} (version, tensor type or rank,
+  /// nested arrays).
   /// Allocates in proportion to the file's bytes, whatever its counts claim.
   explicit GgufFile(const std::filesystem::path& path);
 

@@ -8,7 +8,8 @@
 
 namespace carat {
 
-/// Owns the mapping; move-only. Reads are thread-safe.
+/// Owns the mapping; move-only. Reads are thread-safe. Another program must not
+/// shorten the file meanwhile: reading a page that is gone ends the process.
 class MappedFile {
  public:
   MappedFile() = default;
