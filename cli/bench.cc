@@ -1,0 +1,269 @@
+// carat bench: how fast prefill and decode are, by prompt length, mode and
+// chunk size.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "carat/engine.h"
+#include "carat/error.h"
+#include "cli/bench_report.h"
+#include "cli/command.h"
+#include "cli/default_model.h"
+#include "cli/interrupt.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/peak_memory.h"
+#include "cli/progress_bar.h"
+#include "cli/sweep_plot.h"
+#include "cli/text_file.h"
+#include "fmt/format.h"
+
+namespace carat::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Flags {
+  EngineFlags engine;
+  std::string prompt_tokens = "128,577,1600";
+  std::string chunks = "64,128,256,512,1024";
+  std::string modes = "full,chunked";
+  int64_t sweep_tokens = 577;
+  int64_t decode_tokens = 32;
+  int repeats = 5;
+  std::optional<std::string> json;  // empty: standard output
+  std::string plot;
+};
+
+double ms_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start)
+      .count();
+}
+
+// Ordinary-looking text as ids: what they are does not change the work.
+std::vector<int32_t> made_up_prompt(const Engine& engine, int64_t tokens) {
+  const int64_t vocabulary = engine.config().vocab_size;
+  std::vector<int32_t> ids;
+  ids.reserve(static_cast<size_t>(tokens));
+  if (const auto bos = engine.tokenizer().bos()) ids.push_back(*bos);
+  uint32_t state = 12345;
+  while (std::ssize(ids) < tokens) {
+    state = state * 1664525 + 1013904223;
+    ids.push_back(static_cast<int32_t>((state >> 8) % vocabulary));
+  }
+  ids.resize(static_cast<size_t>(tokens));
+  return ids;
+}
+
+// The settings to time for one prompt length; the automatic chunk size counts
+// as one of the sweep's.
+std::vector<PrefillTiming> plan_timings(const Engine& engine, bool full,
+                                        bool chunked, int64_t tokens,
+                                        std::span<const int64_t> chunks) {
+  std::vector<PrefillTiming> timings;
+  if (full) {
+    timings.push_back({.prompt_tokens = tokens,
+                       .mode = PrefillMode::kFull,
+                       .chunk_tokens = tokens});
+  }
+  if (!chunked) return timings;
+  const int64_t automatic = engine.default_chunk_tokens();
+  timings.push_back({.prompt_tokens = tokens,
+                     .mode = PrefillMode::kChunked,
+                     .chunk_tokens = automatic,
+                     .automatic = true});
+  for (const int64_t chunk : chunks) {
+    if (chunk == automatic) continue;
+    timings.push_back({.prompt_tokens = tokens,
+                       .mode = PrefillMode::kChunked,
+                       .chunk_tokens = chunk});
+  }
+  return timings;
+}
+
+// Runs `session`, which is reset first, as `timing` says; returns the time.
+double run_prefill(Session& session, std::span<const int32_t> prompt,
+                   PrefillTiming& timing) {
+  PrefillOptions options;
+  options.mode = timing.mode;
+  options.chunk_tokens = timing.chunk_tokens;
+  options.on_progress = [](int64_t, int64_t) { return !interrupted(); };
+  session.reset();
+  const Clock::time_point start = Clock::now();
+  session.prefill(prompt, options);
+  const double ms = ms_since(start);
+  timing.transient_bytes = session.transient_bytes();
+  return ms;
+}
+
+double run_decode(Session& session, int64_t tokens) {
+  const Clock::time_point start = Clock::now();
+  for (int64_t i = 0; i < tokens; ++i) {
+    if (interrupted()) throw Error(ErrorCode::kCancelled, "cancelled");
+    session.decode(static_cast<int32_t>(i % 8) + 3);
+  }
+  return ms_since(start);
+}
+
+struct Plan {
+  std::vector<int64_t> lengths;
+  std::vector<int64_t> chunks;
+  bool full = false;
+  bool chunked = false;
+};
+
+Plan parse_plan(const Flags& flags) {
+  Plan plan;
+  plan.lengths = parse_numbers("--prompt-tokens", flags.prompt_tokens, 1);
+  plan.chunks = parse_numbers("--chunks", flags.chunks, 1);
+  if (plan.lengths.empty()) throw UsageError("--prompt-tokens: no length");
+  for (std::vector<int64_t>* list : {&plan.lengths, &plan.chunks}) {
+    std::sort(list->begin(), list->end());
+    list->erase(std::unique(list->begin(), list->end()), list->end());
+  }
+  for (size_t begin = 0; begin <= flags.modes.size();) {
+    const size_t end =
+        std::min(flags.modes.find(',', begin), flags.modes.size());
+    const std::string mode = flags.modes.substr(begin, end - begin);
+    if (mode == "full") {
+      plan.full = true;
+    } else if (mode == "chunked") {
+      plan.chunked = true;
+    } else {
+      throw UsageError(
+          fmt::format("--modes: '{}' is neither full nor chunked", mode));
+    }
+    begin = end + 1;
+  }
+  return plan;
+}
+
+// One round per repeat and one before them that is not counted; a round runs
+// every setting, so that a slow moment hits all of them.
+void run_rounds(Session& session, const Engine& engine, const Flags& flags,
+                const Plan& plan, BenchReport& report) {
+  struct Length {
+    std::vector<int32_t> prompt;
+    std::vector<PrefillTiming> timings;
+    DecodeTiming decode;
+  };
+  std::vector<Length> lengths;
+  int64_t runs = 0;
+  for (const int64_t tokens : plan.lengths) {
+    const bool sweep = tokens == report.sweep_prompt_tokens;
+    lengths.push_back(
+        {.prompt = made_up_prompt(engine, tokens),
+         .timings = plan_timings(engine, plan.full, plan.chunked, tokens,
+                                 sweep ? plan.chunks : std::vector<int64_t>{}),
+         .decode = {.prompt_tokens = tokens, .tokens = flags.decode_tokens}});
+    runs += std::ssize(lengths.back().timings);
+  }
+  runs *= flags.repeats + 1;
+
+  ProgressBar bar("Bench", ProgressBar::Unit::kSteps);
+  int64_t done = 0;
+  for (int round = -1; round < flags.repeats; ++round) {
+    for (Length& length : lengths) {
+      for (PrefillTiming& timing : length.timings) {
+        const double ms = run_prefill(session, length.prompt, timing);
+        if (round >= 0) timing.ms.push_back(ms);
+        bar.update(++done, runs);
+      }
+      if (flags.decode_tokens == 0) continue;
+      const double ms = run_decode(session, flags.decode_tokens);
+      if (round >= 0) length.decode.ms.push_back(ms);
+    }
+  }
+  for (Length& length : lengths) {
+    report.prefill.insert(report.prefill.end(), length.timings.begin(),
+                          length.timings.end());
+    if (flags.decode_tokens > 0) report.decode.push_back(length.decode);
+  }
+}
+
+int run(const Flags& flags) {
+  const Plan plan = parse_plan(flags);
+  watch_interrupts();
+  const Clock::time_point start = Clock::now();
+  const std::unique_ptr<Engine> engine = load_engine(flags.engine);
+
+  BenchReport report;
+  report.load_ms = ms_since(start);
+  report.config = engine->config();
+  report.model = report.config.name.empty()
+                     ? std::filesystem::path(resolve_model(flags.engine.model))
+                           .filename()
+                           .string()
+                     : report.config.name;
+  report.backend = engine->backend_name();
+  report.threads = engine->threads();
+  report.weight_bytes = engine->weight_bytes();
+  report.repeats = flags.repeats;
+  report.sweep_prompt_tokens =
+      std::ranges::find(plan.lengths, flags.sweep_tokens) != plan.lengths.end()
+          ? flags.sweep_tokens
+          : plan.lengths.back();
+  Session session(*engine);
+  run_rounds(session, *engine, flags, plan, report);
+  report.peak_memory_bytes = peak_memory_bytes();
+
+  if (!flags.plot.empty()) write_text_file(flags.plot, sweep_svg(report));
+  if (flags.json && flags.json->empty()) {
+    write_json(bench_json(report));
+    return kExitOk;
+  }
+  if (flags.json)
+    write_text_file(*flags.json, bench_json(report).dump(2) + "\n");
+  write_stdout(bench_tables(report));
+  return kExitOk;
+}
+
+}  // namespace
+
+Action add_bench(CLI::App& app) {
+  const auto flags = std::make_shared<Flags>();
+  app.add_option("--prompt-tokens", flags->prompt_tokens, "Prompt lengths")
+      ->option_text(fmt::format("LIST [{}]", flags->prompt_tokens));
+  app.add_option("--chunks", flags->chunks, "Chunk sizes of the sweep")
+      ->option_text(fmt::format("LIST [{}]", flags->chunks));
+  app.add_option("--sweep-tokens", flags->sweep_tokens,
+                 "Prompt length of the sweep; the longest if it is not among "
+                 "the lengths")
+      ->check(whole_number(1))
+      ->option_text("N [577]");
+  app.add_option("--modes", flags->modes, "full, chunked or both")
+      ->option_text(fmt::format("LIST [{}]", flags->modes));
+  app.add_option("--decode-tokens", flags->decode_tokens,
+                 "Tokens to decode after each prompt; 0: none")
+      ->check(whole_number(0))
+      ->option_text("N [32]");
+  app.add_option("--repeat", flags->repeats,
+                 "Runs of each setting; the median counts")
+      ->check(whole_number(1, 10000))
+      ->option_text("N [5]");
+  app.add_option("--json", flags->json,
+                 "Write all figures to a file; to standard output, and no "
+                 "tables, without one")
+      ->expected(0, 1)
+      ->option_text("[PATH]");
+  app.add_option("--plot", flags->plot, "Draw the sweep as SVG")
+      ->option_text("PATH");
+  add_engine_flags(app, flags->engine);
+  app.footer(
+      "peak: share of the machine's measured integer peak that the linear "
+      "layers reach. bandwidth: share of its\nmeasured read bandwidth, if a "
+      "token reads every weight once. transient: workspace and logits.\n\n"
+      "Examples:\n"
+      "  carat bench\n"
+      "  carat bench --prompt-tokens 577 --repeat 9 --plot sweep.svg\n"
+      "  carat bench --modes chunked --chunks 32,64,128 --json figures.json");
+  return [flags] { return run(*flags); };
+}
+
+}  // namespace carat::cli
