@@ -313,8 +313,13 @@ MergeTable Loader::read_merges() {
 std::unique_ptr<Tokenizer> load_json_tokenizer(
     const std::filesystem::path& path) {
   const MappedFile file(path);
-  const TokenizerJson json = parse_tokenizer_json(path.string(), file.bytes());
-  return Loader(path.string(), json).load();
+  return load_json_tokenizer(file.bytes(), path.string());
+}
+
+std::unique_ptr<Tokenizer> load_json_tokenizer(std::span<const std::byte> bytes,
+                                               const std::string& name) {
+  const TokenizerJson json = parse_tokenizer_json(name, bytes);
+  return Loader(name, json).load();
 }
 
 }  // namespace carat

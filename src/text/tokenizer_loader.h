@@ -2,8 +2,11 @@
 #ifndef CARAT_TEXT_TOKENIZER_LOADER_H_
 #define CARAT_TEXT_TOKENIZER_LOADER_H_
 
+#include <cstddef>
 #include <filesystem>
 #include <memory>
+#include <span>
+#include <string>
 
 #include "carat/tokenizer.h"
 #include "formats/gguf.h"
@@ -18,6 +21,10 @@ std::unique_ptr<Tokenizer> load_gguf_tokenizer(const GgufFile& file);
 /// Throws: Error{kNotFound}, Error{kCorrupt}, Error{kUnsupported}.
 std::unique_ptr<Tokenizer> load_json_tokenizer(
     const std::filesystem::path& path);
+
+/// The same from bytes in memory; `name` stands for the path in messages.
+std::unique_ptr<Tokenizer> load_json_tokenizer(std::span<const std::byte> bytes,
+                                               const std::string& name);
 
 }  // namespace carat
 

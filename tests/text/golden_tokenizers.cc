@@ -1,4 +1,4 @@
-#include "text/golden_tokenizers.h"
+#include "tests/text/golden_tokenizers.h"
 
 #include <unistd.h>
 

@@ -1,7 +1,7 @@
 // Both loaders on the real Gemma 3 vocabulary, string by string.
 #include <gtest/gtest.h>
 
-#include "text/golden_tokenizers.h"
+#include "tests/text/golden_tokenizers.h"
 
 namespace carat {
 namespace {
