@@ -1,0 +1,90 @@
+// The real 270M against transformers' f32 values on the same file.
+#include <algorithm>
+#include <cmath>
+
+#include "carat/engine.h"
+#include "engine/real_model.h"
+
+namespace carat {
+namespace {
+
+std::unique_ptr<Engine> load(const std::string& backend) {
+  EngineOptions options;
+  options.backend = backend;
+  return Engine::load(real_model_path(), options);
+}
+
+// Checks the last position's ten best logits and the greedy continuation, as
+// long as the golden's margin is above twice the largest error allowed.
+void expect_prompt(Engine& engine, const nlohmann::json& prompt, double bound) {
+  SCOPED_TRACE(prompt["name"].get<std::string>());
+  const auto ids = prompt["ids"].get<std::vector<int32_t>>();
+  if (prompt.contains("text")) {
+    EXPECT_EQ(engine.tokenizer().encode(prompt["text"].get<std::string>()),
+              ids);
+  }
+
+  Session session(engine);
+  std::span<const float> logits = session.prefill(ids);
+  const auto top_ids = prompt["top_ids"].get<std::vector<int32_t>>();
+  const auto top_logits = prompt["top_logits"].get<std::vector<double>>();
+  for (size_t i = 0; i < top_ids.size(); ++i) {
+    EXPECT_NEAR(logits[top_ids[i]], top_logits[i], bound);
+  }
+  const auto greedy = prompt["greedy_ids"].get<std::vector<int32_t>>();
+  const auto margins = prompt["greedy_margins"].get<std::vector<double>>();
+  for (size_t i = 0; i < greedy.size() && margins[i] > 2 * bound; ++i) {
+    const auto best = static_cast<int32_t>(
+        std::max_element(logits.begin(), logits.end()) - logits.begin());
+    ASSERT_EQ(best, greedy[i]) << "greedy token " << i;
+    logits = session.decode(best);
+  }
+}
+
+// Mean negative log-likelihood of the tokens after the first.
+double mean_nll(Engine& engine, const std::vector<int32_t>& ids) {
+  double sum = 0;
+  Session session(engine);
+  session.all_logits(ids, {}, [&](int64_t i, std::span<const float> logits) {
+    if (i + 1 == static_cast<int64_t>(ids.size())) return;
+    const double largest = *std::max_element(logits.begin(), logits.end());
+    double total = 0;
+    for (const float logit : logits) total += std::exp(logit - largest);
+    sum += largest + std::log(total) - logits[ids[i + 1]];
+  });
+  return sum / static_cast<double>(ids.size() - 1);
+}
+
+TEST_F(RealGoldenTest, SlowReferencePromptsAreEqual) {
+  const auto engine = load("reference");
+  for (const auto& prompt : golden_["prompts"]) {
+    // An error of 1e-3 is what separates the f32 engines' orders of sums.
+    expect_prompt(*engine, prompt, 1e-3);
+  }
+}
+
+TEST_F(RealGoldenTest, SlowReferencePerplexityIsWithinOneInThousand) {
+  const auto engine = load("reference");
+  const auto& ppl = golden_["ppl"];
+  const double nll = mean_nll(*engine, ppl["ids"].get<std::vector<int32_t>>());
+  EXPECT_NEAR(nll, ppl["nll_mean"].get<double>(), 1e-4);
+}
+
+TEST_F(RealGoldenTest, CpuPromptsAreEqualUntilANearTie) {
+  const auto engine = load("cpu");
+  for (const auto& prompt : golden_["prompts"]) {
+    // What int8 activations cost on this model; llama.cpp: 0.27 to 0.76.
+    expect_prompt(*engine, prompt, 0.5);
+  }
+}
+
+TEST_F(RealGoldenTest, CpuPerplexityIsWithinFourInThousand) {
+  const auto engine = load("cpu");
+  const auto& ppl = golden_["ppl"];
+  const double nll = mean_nll(*engine, ppl["ids"].get<std::vector<int32_t>>());
+  const double ratio = std::exp(nll - ppl["nll_mean"].get<double>());
+  EXPECT_NEAR(ratio, 1.0, 0.004);
+}
+
+}  // namespace
+}  // namespace carat

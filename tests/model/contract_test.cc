@@ -1,0 +1,171 @@
+// One prompt, one answer: the bits of the logits do not depend on chunk size,
+// on whether other positions' logits are computed, on batch neighbours, on the
+// number of threads or on the instruction set.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "carat/error.h"
+#include "model/loaded_model.h"
+
+namespace carat {
+namespace {
+
+struct Setup {
+  std::string model;
+  std::string backend;
+};
+
+class ContractTest : public testing::TestWithParam<Setup> {
+ protected:
+  void SetUp() override {
+    path_ = shared_data() / "tiny-gguf" / GetParam().model / "model.gguf";
+    if (!std::filesystem::exists(path_)) {
+      GTEST_SKIP() << "golden data is absent: " << path_;
+    }
+  }
+  BackendOptions options(int threads, const std::string& isa = "auto") const {
+    return {.name = GetParam().backend, .isa = isa, .threads = threads};
+  }
+  std::filesystem::path path_;
+};
+
+// Around the window (16 in the tiny models), blocks (64) and chunks.
+constexpr int64_t kLengths[] = {1, 2, 15, 16, 17, 63, 64, 65, 130, 200};
+constexpr int64_t kChunks[] = {1, 2, 7, 63, 64, 65, 127, 128, 512};
+
+TEST_P(ContractTest, ChunkedEqualsFullAtEveryChunkSize) {
+  LoadedModel loaded(path_, options(2));
+  const int64_t vocab_size = loaded.model->config().vocab_size;
+  for (const int64_t length : kLengths) {
+    const auto tokens = synthetic_prompt(length, vocab_size);
+    const std::vector<float> expected = loaded.full(tokens).back();
+    for (const int64_t chunk : kChunks) {
+      ASSERT_EQ(loaded.chunked(tokens, chunk), expected)
+          << length << " tokens, chunk " << chunk;
+    }
+  }
+}
+
+// Every position's logits in one pass equal those of the prefix ending there.
+TEST_P(ContractTest, EveryPositionEqualsItsPrefix) {
+  LoadedModel loaded(path_, options(2));
+  const auto tokens = synthetic_prompt(90, loaded.model->config().vocab_size);
+  const auto rows = loaded.full(tokens);
+  for (size_t i = 0; i < rows.size(); i += 13) {
+    ASSERT_EQ(loaded.chunked(std::span(tokens).first(i + 1), 16), rows[i])
+        << "position " << i;
+  }
+}
+
+TEST_P(ContractTest, DecodeEqualsPrefill) {
+  LoadedModel loaded(path_, options(1));
+  const auto tokens = synthetic_prompt(150, loaded.model->config().vocab_size);
+  KvSequence sequence(loaded.cache);
+  Workspace workspace(*loaded.backend, loaded.model->config());
+  const auto rows = loaded.full(tokens);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const Matrix logits = prefill_chunked(*loaded.model, workspace, sequence,
+                                          {&tokens[i], 1}, 128, {});
+    ASSERT_EQ(loaded.row(logits, 0), rows[i]) << "position " << i;
+  }
+}
+
+TEST_P(ContractTest, RaggedBatchEqualsEachAlone) {
+  LoadedModel loaded(path_, options(2));
+  Model& model = *loaded.model;
+  const int64_t vocab_size = model.config().vocab_size;
+  const int64_t lengths[] = {1, 70, 17, 129, 5};
+  std::vector<std::vector<int32_t>> prompts;
+  std::vector<std::vector<float>> alone;
+  std::vector<std::unique_ptr<KvSequence>> sequences;
+  for (size_t i = 0; i < std::size(lengths); ++i) {
+    prompts.push_back(
+        synthetic_prompt(lengths[i], vocab_size, static_cast<uint32_t>(i + 7)));
+    alone.push_back(loaded.chunked(prompts[i], 33));
+    sequences.push_back(std::make_unique<KvSequence>(loaded.cache));
+  }
+  Workspace workspace(*loaded.backend, model.config());
+  // In two steps, so that the second starts at different positions: each
+  // sequence's first third fills the cache, the rest wants its last logits.
+  std::vector<BatchSequence> batch;
+  std::vector<size_t> cuts;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    cuts.push_back(prompts[i].size() / 3);
+    if (cuts[i] == 0) continue;
+    batch.push_back({sequences[i].get(), std::span(prompts[i]).first(cuts[i]),
+                     LogitsWanted::kNone});
+  }
+  model.forward(batch, workspace);
+  batch.clear();
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    batch.push_back({sequences[i].get(), std::span(prompts[i]).subspan(cuts[i]),
+                     LogitsWanted::kLast});
+  }
+  const Matrix logits = model.forward(batch, workspace);
+  ASSERT_EQ(logits.rows, static_cast<int64_t>(prompts.size()));
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    EXPECT_EQ(loaded.row(logits, static_cast<int64_t>(i)), alone[i])
+        << "sequence " << i;
+  }
+}
+
+TEST_P(ContractTest, ThreadsDoNotChangeABit) {
+  std::vector<float> expected;
+  for (const int threads : {1, 2, 3, 5}) {
+    LoadedModel loaded(path_, options(threads));
+    const auto tokens =
+        synthetic_prompt(130, loaded.model->config().vocab_size);
+    const std::vector<float> logits = loaded.chunked(tokens, 64);
+    if (expected.empty()) expected = logits;
+    EXPECT_EQ(logits, expected) << threads << " threads";
+  }
+}
+
+TEST_P(ContractTest, InstructionSetsDoNotChangeABit) {
+  if (GetParam().backend != "cpu") GTEST_SKIP() << "one instruction set only";
+  std::vector<float> expected;
+  for (const char* isa : {"portable", "avx2", "avx512"}) {
+    try {
+      LoadedModel loaded(path_, options(2, isa));
+      const auto tokens =
+          synthetic_prompt(130, loaded.model->config().vocab_size);
+      const std::vector<float> logits = loaded.chunked(tokens, 50);
+      if (expected.empty()) expected = logits;
+      EXPECT_EQ(logits, expected) << isa;
+    } catch (const Error& error) {
+      ASSERT_EQ(error.code(), ErrorCode::kUnsupported) << error.what();
+      std::cout << "not run here: " << isa << "\n";
+    }
+  }
+}
+
+TEST_P(ContractTest, WindowBlocksAreGivenBack) {
+  LoadedModel loaded(path_, options(2));
+  const auto tokens = synthetic_prompt(900, loaded.model->config().vocab_size);
+  KvSequence sequence(loaded.cache);
+  Workspace workspace(*loaded.backend, loaded.model->config());
+  prefill_chunked(*loaded.model, workspace, sequence, tokens, 64, {});
+  const int64_t window =
+      loaded.cache.shape().kinds[static_cast<int>(CacheKind::kWindow)].window;
+  ASSERT_GT(window, 0);
+  EXPECT_LE(loaded.cache.blocks_in_use(CacheKind::kWindow),
+            window / kBlockTokens + 2);
+  EXPECT_EQ(loaded.cache.blocks_in_use(CacheKind::kFull), (900 + 63) / 64);
+}
+
+INSTANTIATE_TEST_SUITE_P(Tiny, ContractTest,
+                         testing::Values(Setup{"gemma3-mixed-types",
+                                               "reference"},
+                                         Setup{"gemma3-mixed-types", "cpu"},
+                                         Setup{"gemma3-q4_k_m", "cpu"}),
+                         [](const auto& info) {
+                           std::string name =
+                               info.param.model + "_" + info.param.backend;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace carat
