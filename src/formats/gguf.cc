@@ -48,8 +48,8 @@ uint32_t read_version(ByteReader& reader) {
 [[noreturn]] void fail_kind(const std::filesystem::path& path,
                             std::string_view key, const GgufValue& value,
                             const char* expected) {
-  throw Error(ErrorCode::kCorrupt, path.string() + ": key " +
-                                       quote(key) + " is " + gguf_kind(value) +
+  throw Error(ErrorCode::kCorrupt, path.string() + ": key " + quote(key) +
+                                       " is " + gguf_kind(value) +
                                        ", expected " + expected);
 }
 
