@@ -1,0 +1,287 @@
+// y[m,n] = sum over groups of scale_x[m,g] * scale_w[n,g] * (code_w . code_x).
+//
+// A register tile of kChunkRows rows x 16 * kHalves outputs: a group's codes
+// are multiplied into int32 sums (exact, so their order is free), which then
+// enter one float chain per output, in ascending order of groups. Weights of a
+// tile stream from L2 for every chunk of rows; a decode step reads each weight
+// once, at the speed of memory.
+namespace carat::cpu::CARAT_CPU_TARGET {
+namespace {
+
+// How many bytes ahead a decode kernel asks for weights.
+constexpr int64_t kPrefetchBytes = 2048;
+
+// Words of one group of a chunk that `prepare` writes.
+CARAT_INLINE int64_t prepared_words(const WeightTiles& w) {
+  return (1 + w.steps) * kChunkRows;
+}
+
+// Without biases the starts are -zero_point * sum of codes, else the float
+// scale * sum of codes that multiplies the bias.
+void prepare(const WeightTiles& w, const QuantizedRows& in, int64_t first_row,
+             int64_t rows, int32_t* prepared) {
+  const int64_t words = prepared_words(w);
+  for (int64_t chunk = 0; chunk < rows; chunk += kChunkRows) {
+    for (int i = 0; i < kChunkRows && chunk + i < rows; ++i) {
+      const int64_t row = first_row + chunk + i;
+      const float* scales = in.scales + row * in.groups;
+      const int32_t* sums = in.sums + row * in.groups * 2;
+      int32_t* p = prepared + chunk / kChunkRows * in.groups * words + i;
+      for (int64_t g = 0; g < in.groups; ++g, p += words) {
+        __builtin_memcpy(p, &scales[g], 4);
+        for (int step = 0; step < w.steps; ++step) {
+          const int32_t sum =
+              w.steps == 2 ? sums[2 * g + step] : sums[2 * g] + sums[2 * g + 1];
+          int32_t start = -w.zero_point * sum;
+          if (w.has_bias) {
+            const float product = scales[g] * static_cast<float>(sum);
+            __builtin_memcpy(&start, &product, 4);
+          }
+          p[(1 + step) * kChunkRows] = start;
+        }
+      }
+    }
+  }
+}
+
+CARAT_INLINE F32x16 broadcast_word(const int32_t* p) {
+  float x;
+  __builtin_memcpy(&x, p, 4);
+  return broadcast(x);
+}
+
+// One step: the quads [kFirstQuad, kEndQuad) of a group for all rows.
+template <int kCodeBits, int kRows, int kFirstQuad, int kEndQuad>
+CARAT_INLINE void add_quads(const uint8_t* codes, const int8_t* x,
+                            int64_t stride,
+                            DotSum<kCodeBits> (&sums)[kRows][kHalves]) {
+  constexpr int kQuadsPerLoad = kCodeBits == 4 ? 2 : 1;
+  CARAT_UNROLL
+  for (int quad = kFirstQuad; quad < kEndQuad; quad += kQuadsPerLoad) {
+    Codes low[kHalves], high[kHalves];
+    CARAT_UNROLL
+    for (int h = 0; h < kHalves; ++h) {
+      low[h] = load_codes(codes + quad / kQuadsPerLoad * 128 + h * 64);
+      if constexpr (kCodeBits == 4) {
+        high[h] = high_nibbles(low[h]);
+        low[h] = low_nibbles(low[h]);
+      }
+    }
+    CARAT_UNROLL
+    for (int i = 0; i < kRows; ++i) {
+      const Quad four = load_quad<kCodeBits>(x + i * stride + quad * 4);
+      CARAT_UNROLL
+      for (int h = 0; h < kHalves; ++h) add_dot(sums[i][h], low[h], four);
+    }
+    if constexpr (kCodeBits == 4) {
+      CARAT_UNROLL
+      for (int i = 0; i < kRows; ++i) {
+        const Quad four = load_quad<kCodeBits>(x + i * stride + quad * 4 + 4);
+        CARAT_UNROLL
+        for (int h = 0; h < kHalves; ++h) add_dot(sums[i][h], high[h], four);
+      }
+    }
+  }
+}
+
+// One step of a group: its integer sums, then one link of each float chain.
+template <int kCodeBits, int kSteps, bool kBias, int kRows, int kStep>
+CARAT_INLINE void add_step(const uint8_t* codes, const uint16_t* scales,
+                           const int8_t* x, int64_t stride,
+                           const int32_t* prepared,
+                           F32x16 (&acc)[kRows][kHalves]) {
+  constexpr int kQuads = 8 / kSteps;
+  const int32_t* starts = prepared + (1 + kStep) * kChunkRows;
+  DotSum<kCodeBits> sums[kRows][kHalves];
+  CARAT_UNROLL
+  for (int i = 0; i < kRows; ++i) {
+    CARAT_UNROLL
+    for (int h = 0; h < kHalves; ++h) {
+      begin_dot(sums[i][h], kBias ? nullptr : starts + i);
+    }
+  }
+  add_quads<kCodeBits, kRows, kStep * kQuads, (kStep + 1) * kQuads>(
+      codes, x, stride, sums);
+  CARAT_UNROLL
+  for (int h = 0; h < kHalves; ++h) {
+    const uint16_t* halves = scales + kStep * kTile + h * 16;
+    const F32x16 scale = load_f16(halves);
+    const F32x16 bias = kBias ? load_f16(halves + kSteps * kTile) : zero();
+    CARAT_UNROLL
+    for (int i = 0; i < kRows; ++i) {
+      const F32x16 row_scale = broadcast_word(prepared + i);
+      const I32x16 sum = end_dot(sums[i][h], kBias ? nullptr : starts + i);
+      acc[i][h] = fma(to_float(sum), row_scale * scale, acc[i][h]);
+      if constexpr (kBias) {
+        acc[i][h] = fma(bias, broadcast_word(starts + i), acc[i][h]);
+      }
+    }
+  }
+}
+
+// The sums of kRows rows x kHalves halves of a tile, from `half` on.
+template <int kCodeBits, int kSteps, bool kBias, int kRows>
+CARAT_INLINE void linear_halves(const WeightTiles& w, const uint8_t* tile,
+                                const int8_t* x, int64_t stride,
+                                const int32_t* prepared, int half,
+                                F32x16 (&acc)[kRows][kHalves]) {
+  constexpr int64_t kCodeBytes = kCodeBits == 4 ? 512 : 1024;
+  constexpr int64_t kHeaderBytes = kSteps * kTile * 2 * (kBias ? 2 : 1);
+  const uint16_t* scales = nullptr;
+  int32_t shared_left = 0;
+  CARAT_UNROLL
+  for (int i = 0; i < kRows; ++i) {
+    CARAT_UNROLL
+    for (int h = 0; h < kHalves; ++h) acc[i][h] = zero();
+  }
+  for (int64_t g = 0; g < w.groups; ++g) {
+    if (shared_left == 0) {
+      scales = reinterpret_cast<const uint16_t*>(tile) + half * 16;
+      tile += kHeaderBytes;
+      shared_left = w.shared;
+    }
+    --shared_left;
+    if constexpr (kRows < kChunkRows) {
+      for (int64_t at = 0; at < kCodeBytes; at += 64) {
+        __builtin_prefetch(tile + kPrefetchBytes + at);
+      }
+    }
+    const uint8_t* codes = tile + half * 64;
+    add_step<kCodeBits, kSteps, kBias, kRows, 0>(codes, scales, x, stride,
+                                                 prepared, acc);
+    if constexpr (kSteps == 2) {
+      add_step<kCodeBits, kSteps, kBias, kRows, 1>(codes, scales, x, stride,
+                                                   prepared, acc);
+    }
+    tile += kCodeBytes;
+    x += kGroup;
+    prepared += (1 + kSteps) * kChunkRows;
+  }
+}
+
+// One tile for one chunk of rows; writes 32 floats of each row.
+using ChunkKernel = void (*)(const WeightTiles& w, int64_t tile,
+                             const int8_t* x, int64_t stride,
+                             const int32_t* prepared, float* out,
+                             int64_t out_stride);
+
+template <int kCodeBits, int kSteps, bool kBias, int kRows>
+void linear_chunk(const WeightTiles& w, int64_t tile, const int8_t* x,
+                  int64_t stride, const int32_t* prepared, float* out,
+                  int64_t out_stride) {
+  const uint8_t* data = w.tiles + tile * w.tile_bytes;
+  for (int half = 0; half < 2; half += kHalves) {
+    F32x16 acc[kRows][kHalves];
+    linear_halves<kCodeBits, kSteps, kBias, kRows>(w, data, x, stride, prepared,
+                                                   half, acc);
+    for (int h = 0; h < kHalves; ++h) {
+      const int64_t at = (half + h) * 16;
+      const F32x16 factor = load(w.factors + tile * kTile + at);
+      for (int i = 0; i < kRows; ++i) {
+        store(out + i * out_stride + at, acc[i][h] * factor);
+      }
+    }
+  }
+}
+
+// By the number of rows less one.
+struct ChunkKernels {
+  ChunkKernel by_rows[kChunkRows];
+};
+
+template <int kCodeBits, int kSteps, bool kBias, int kRows>
+void fill_kernels(ChunkKernels& kernels) {
+  kernels.by_rows[kRows - 1] = linear_chunk<kCodeBits, kSteps, kBias, kRows>;
+  if constexpr (kRows > 1) {
+    fill_kernels<kCodeBits, kSteps, kBias, kRows - 1>(kernels);
+  }
+}
+
+template <int kCodeBits>
+ChunkKernels kernels_of_bits(const WeightTiles& w) {
+  ChunkKernels kernels;
+  if (w.has_bias) {
+    w.steps == 2 ? fill_kernels<kCodeBits, 2, true, kChunkRows>(kernels)
+                 : fill_kernels<kCodeBits, 1, true, kChunkRows>(kernels);
+  } else {
+    w.steps == 2 ? fill_kernels<kCodeBits, 2, false, kChunkRows>(kernels)
+                 : fill_kernels<kCodeBits, 1, false, kChunkRows>(kernels);
+  }
+  return kernels;
+}
+
+ChunkKernels kernels_for(const WeightTiles& w) {
+  switch (w.code_bits) {
+    case 4:
+      return kernels_of_bits<4>(w);
+    case 7:
+      return kernels_of_bits<7>(w);
+    default:
+      return kernels_of_bits<8>(w);
+  }
+}
+
+void linear(const WeightTiles& w, const LinearRows& rows, Tiles tiles,
+            const OutputRows& out) {
+  const ChunkKernels kernels = kernels_for(w);
+  const int64_t words = w.groups * prepared_words(w) / kChunkRows;
+  for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
+    const int64_t col = tile * kTile;
+    const int64_t cols = out.cols - col;
+    for (int64_t row = 0; row < rows.rows; row += kChunkRows) {
+      const int64_t left = rows.rows - row;
+      const int64_t count = left < kChunkRows ? left : kChunkRows;
+      const ChunkKernel kernel = kernels.by_rows[count - 1];
+      const int8_t* x = rows.codes + row * rows.stride;
+      const int32_t* prepared = rows.prepared + row * words;
+      float* y = out.data + row * out.stride + col;
+      if (cols >= kTile) {
+        kernel(w, tile, x, rows.stride, prepared, y, out.stride);
+        continue;
+      }
+      alignas(64) float whole[kChunkRows * kTile];
+      kernel(w, tile, x, rows.stride, prepared, whole, kTile);
+      for (int64_t i = 0; i < count; ++i) {
+        for (int64_t at = 0; at < cols; at += 16) {
+          store_first(y + i * out.stride + at, load(whole + i * kTile + at),
+                      cols - at);
+        }
+      }
+    }
+  }
+}
+
+void gated(const WeightTiles& gate, const LinearRows& gate_rows,
+           const WeightTiles& up, const LinearRows& up_rows, Tiles tiles,
+           bool is_silu, int64_t first_row, const QuantizedRows& out) {
+  const ChunkKernels gate_kernels = kernels_for(gate);
+  const ChunkKernels up_kernels = kernels_for(up);
+  const int64_t gate_words = gate.groups * prepared_words(gate) / kChunkRows;
+  const int64_t up_words = up.groups * prepared_words(up) / kChunkRows;
+  for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
+    for (int64_t row = 0; row < gate_rows.rows; row += kChunkRows) {
+      const int64_t left = gate_rows.rows - row;
+      const int64_t count = left < kChunkRows ? left : kChunkRows;
+      const int8_t* x = gate_rows.codes + row * gate_rows.stride;
+      alignas(64) float gates[kChunkRows * kTile];
+      alignas(64) float ups[kChunkRows * kTile];
+      gate_kernels.by_rows[count - 1](gate, tile, x, gate_rows.stride,
+                                      gate_rows.prepared + row * gate_words,
+                                      gates, kTile);
+      up_kernels.by_rows[count - 1](up, tile, x, up_rows.stride,
+                                    up_rows.prepared + row * up_words, ups,
+                                    kTile);
+      for (int64_t i = 0; i < count; ++i) {
+        const auto product = [&](int64_t at) {
+          const F32x16 g = load(gates + i * kTile + at);
+          return (is_silu ? silu(g) : gelu_tanh(g)) *
+                 load(ups + i * kTile + at);
+        };
+        quantize_group(product(0), product(16), out, first_row + row + i, tile);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace carat::cpu::CARAT_CPU_TARGET

@@ -1,0 +1,21 @@
+#if defined(__x86_64__)
+
+#include "backend/cpu/kernel_table.h"
+#include "backend/cpu/simd_avx2.h"
+// The kernels, written in the vocabulary above; each needs those before it.
+// clang-format off
+#include "backend/cpu/kernels/math.inl.h"
+#include "backend/cpu/kernels/rows.inl.h"
+#include "backend/cpu/kernels/linear.inl.h"
+#include "backend/cpu/kernels/attention.inl.h"
+#include "backend/cpu/kernels/peak.inl.h"
+#include "backend/cpu/kernels/table.inl.h"
+// clang-format on
+
+namespace carat::cpu {
+
+const KernelTable& avx2_kernels() { return avx2::kTable; }
+
+}  // namespace carat::cpu
+
+#endif  // __x86_64__

@@ -1,0 +1,17 @@
+#include "backend/cpu/kernel_table.h"
+#include "backend/cpu/simd_portable.h"
+// The kernels, written in the vocabulary above; each needs those before it.
+// clang-format off
+#include "backend/cpu/kernels/math.inl.h"
+#include "backend/cpu/kernels/rows.inl.h"
+#include "backend/cpu/kernels/linear.inl.h"
+#include "backend/cpu/kernels/attention.inl.h"
+#include "backend/cpu/kernels/peak.inl.h"
+#include "backend/cpu/kernels/table.inl.h"
+// clang-format on
+
+namespace carat::cpu {
+
+const KernelTable& portable_kernels() { return portable::kTable; }
+
+}  // namespace carat::cpu

@@ -1,0 +1,183 @@
+#include "backend/cpu/packed_matrix.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "base/checked.h"
+#include "base/float_types.h"
+#include "base/require.h"
+
+namespace carat::cpu {
+namespace {
+
+// Past the end of the last tile, for kernels that read or ask ahead.
+constexpr int64_t kSlackBytes = 4096;
+
+int64_t header_bytes(const WeightTiles& w) {
+  return w.steps * kTile * 2 * (w.has_bias ? 2 : 1);
+}
+
+int64_t code_bytes(const WeightTiles& w) {
+  return kGroup * kTile * (w.code_bits == 4 ? 4 : 8) / 8;
+}
+
+WeightTiles describe(int64_t rows, int64_t cols,
+                     const QuantizedLayout& layout) {
+  const int group = layout.group;
+  require(rows > 0 && cols > 0, "pack: the matrix is empty");
+  require(layout.bits >= 1 && layout.bits <= 8, "pack: bits not in 1..8");
+  require(group == 16 || group == 32 || group == 64 || group == 128,
+          "pack: group is not 16, 32, 64 or 128");
+  require(layout.zero_point >= 0 && layout.zero_point <= 128,
+          "pack: zero point not in 0..128");
+  require(!layout.has_bias || layout.zero_point == 0,
+          "pack: both biases and a zero point");
+  WeightTiles w = {};
+  w.groups = ceil_div(cols, kGroup);
+  w.code_bits = layout.bits <= 4 ? 4 : std::max(layout.bits, 7);
+  w.steps = group == 16 ? 2 : 1;
+  w.shared = group > kGroup ? group / kGroup : 1;
+  w.zero_point = layout.zero_point;
+  w.has_bias = layout.has_bias;
+  w.tile_bytes =
+      ceil_div(w.groups, w.shared) * header_bytes(w) + w.groups * code_bytes(w);
+  return w;
+}
+
+uint64_t tile_memory_bytes(const WeightTiles& w, int64_t tiles) {
+  const char* what = "packed weights";
+  return checked_add(checked_mul(static_cast<uint64_t>(tiles),
+                                 static_cast<uint64_t>(w.tile_bytes), what),
+                     kSlackBytes, what);
+}
+
+uint64_t factor_bytes(int64_t tiles) {
+  return static_cast<uint64_t>(tiles) * kTile * sizeof(float);
+}
+
+float finite(float x) { return std::isfinite(x) ? x : 0.0f; }
+
+// The power of two that brings the largest scale or bias of a row into
+// [2^14, 2^15), so that f16 holds whatever range a model has.
+float row_factor(const float* scales, const float* biases, int64_t groups) {
+  float largest = 0;
+  for (int64_t g = 0; g < groups; ++g) {
+    largest = std::max(largest, std::fabs(finite(scales[g])));
+    if (biases) largest = std::max(largest, std::fabs(finite(biases[g])));
+  }
+  if (largest == 0) return 1;
+  int exponent;
+  std::frexp(largest, &exponent);
+  return std::ldexp(1.0f, std::clamp(exponent - 15, -126, 113));
+}
+
+// Some rows of the source, read into the transient form.
+struct Rows {
+  const QuantizedMatrix& matrix;
+  int64_t count;
+};
+
+// The scales (or biases) of one record: [steps][32] f16.
+void pack_halves(const std::vector<float>& values, const Rows& rows,
+                 const float* factors, int64_t first_group, int steps,
+                 uint8_t* out) {
+  uint16_t halves[2 * kTile] = {};
+  const int64_t groups = rows.matrix.groups();
+  for (int step = 0; step < steps && first_group + step < groups; ++step) {
+    for (int64_t n = 0; n < rows.count; ++n) {
+      const float value = finite(values[n * groups + first_group + step]);
+      halves[step * kTile + n] = f32_to_f16(value / factors[n]);
+    }
+  }
+  std::memcpy(out, halves, static_cast<size_t>(steps) * kTile * 2);
+}
+
+// The codes of 32 inputs from `first` on; beyond the matrix they are 0, where
+// activations or scales are 0 too.
+void pack_codes(const Rows& rows, int64_t first, int code_bits, uint8_t* out) {
+  const int64_t cols = rows.matrix.cols;
+  const int64_t left = std::min<int64_t>(kGroup, cols - first);
+  uint32_t quads[8][kTile] = {};
+  for (int64_t n = 0; n < rows.count; ++n) {
+    uint8_t codes[kGroup] = {};
+    std::memcpy(codes, rows.matrix.codes.data() + n * cols + first,
+                static_cast<size_t>(left));
+    for (int quad = 0; quad < 8; ++quad) {
+      std::memcpy(&quads[quad][n], codes + 4 * quad, 4);
+    }
+  }
+  if (code_bits == 4) {
+    for (int pair = 0; pair < 4; ++pair) {
+      for (int n = 0; n < kTile; ++n) {
+        quads[pair][n] = quads[2 * pair][n] | quads[2 * pair + 1][n] << 4;
+      }
+    }
+    std::memcpy(out, quads, sizeof(quads) / 2);
+  } else {
+    std::memcpy(out, quads, sizeof(quads));
+  }
+}
+
+void pack_tile(const Rows& rows, const WeightTiles& w, float* factors,
+               uint8_t* out) {
+  const QuantizedMatrix& m = rows.matrix;
+  const int64_t groups = m.groups();
+  for (int64_t n = 0; n < rows.count; ++n) {
+    const float* biases = w.has_bias ? &m.biases[n * groups] : nullptr;
+    factors[n] = row_factor(&m.scales[n * groups], biases, groups);
+  }
+  const int64_t half_bytes = w.steps * kTile * 2;
+  for (int64_t g = 0; g < w.groups; ++g) {
+    if (g % w.shared == 0) {
+      const int64_t first = g / w.shared * w.steps;
+      pack_halves(m.scales, rows, factors, first, w.steps, out);
+      out += half_bytes;
+      if (w.has_bias) {
+        pack_halves(m.biases, rows, factors, first, w.steps, out);
+        out += half_bytes;
+      }
+    }
+    pack_codes(rows, g * kGroup, w.code_bits, out);
+    out += code_bytes(w);
+  }
+}
+
+}  // namespace
+
+CpuMatrix::CpuMatrix(const WeightSource& source, ThreadPool& pool)
+    : PackedMatrix(source.rows(), source.cols()),
+      tiles_(describe(source.rows(), source.cols(), source.layout())) {
+  const int64_t count = tile_count();
+  tile_memory_ = AlignedBuffer(tile_memory_bytes(tiles_, count));
+  factors_ = AlignedBuffer(factor_bytes(count));
+  uint8_t* memory = tile_memory_.as<uint8_t>();
+  float* factors = factors_.as<float>();
+  pool.for_range(count, [&](int64_t begin, int64_t end) {
+    QuantizedMatrix matrix;
+    for (int64_t tile = begin; tile < end; ++tile) {
+      const int64_t first = tile * kTile;
+      const int64_t rows = std::min<int64_t>(kTile, source.rows() - first);
+      source.read(first, rows, matrix);
+      pack_tile({matrix, rows}, tiles_, factors + first,
+                memory + tile * tiles_.tile_bytes);
+    }
+  });
+  tiles_.tiles = memory;
+  tiles_.factors = factors;
+}
+
+int64_t CpuMatrix::bytes_of(int64_t rows, int64_t cols,
+                            const QuantizedLayout& layout) {
+  const int64_t tiles = ceil_div(rows, kTile);
+  return static_cast<int64_t>(
+      tile_memory_bytes(describe(rows, cols, layout), tiles) +
+      factor_bytes(tiles));
+}
+
+int64_t CpuMatrix::bytes() const {
+  return static_cast<int64_t>(tile_memory_.bytes() + factors_.bytes());
+}
+
+}  // namespace carat::cpu
