@@ -61,24 +61,31 @@ std::vector<int32_t> made_up_prompt(const Engine& engine, int64_t tokens) {
   return ids;
 }
 
+struct Plan {
+  std::vector<int64_t> lengths;
+  std::vector<int64_t> chunks;
+  bool full = false;
+  bool chunked = false;
+};
+
 // The settings to time for one prompt length; the automatic chunk size counts
 // as one of the sweep's.
-std::vector<PrefillTiming> plan_timings(const Engine& engine, bool full,
-                                        bool chunked, int64_t tokens,
-                                        std::span<const int64_t> chunks) {
+std::vector<PrefillTiming> plan_timings(const Engine& engine, const Plan& plan,
+                                        int64_t tokens, bool sweep) {
   std::vector<PrefillTiming> timings;
-  if (full) {
+  if (plan.full) {
     timings.push_back({.prompt_tokens = tokens,
                        .mode = PrefillMode::kFull,
                        .chunk_tokens = tokens});
   }
-  if (!chunked) return timings;
+  if (!plan.chunked) return timings;
   const int64_t automatic = engine.default_chunk_tokens();
   timings.push_back({.prompt_tokens = tokens,
                      .mode = PrefillMode::kChunked,
                      .chunk_tokens = automatic,
                      .automatic = true});
-  for (const int64_t chunk : chunks) {
+  if (!sweep) return timings;
+  for (const int64_t chunk : plan.chunks) {
     if (chunk == automatic) continue;
     timings.push_back({.prompt_tokens = tokens,
                        .mode = PrefillMode::kChunked,
@@ -87,9 +94,9 @@ std::vector<PrefillTiming> plan_timings(const Engine& engine, bool full,
   return timings;
 }
 
-// Runs `session`, which is reset first, as `timing` says; returns the time.
+// Resets `session` and runs the prompt as `timing` says; returns the time.
 double run_prefill(Session& session, std::span<const int32_t> prompt,
-                   PrefillTiming& timing) {
+                   const PrefillTiming& timing) {
   PrefillOptions options;
   options.mode = timing.mode;
   options.chunk_tokens = timing.chunk_tokens;
@@ -97,9 +104,7 @@ double run_prefill(Session& session, std::span<const int32_t> prompt,
   session.reset();
   const Clock::time_point start = Clock::now();
   session.prefill(prompt, options);
-  const double ms = ms_since(start);
-  timing.transient_bytes = session.transient_bytes();
-  return ms;
+  return ms_since(start);
 }
 
 double run_decode(Session& session, int64_t tokens) {
@@ -110,13 +115,6 @@ double run_decode(Session& session, int64_t tokens) {
   }
   return ms_since(start);
 }
-
-struct Plan {
-  std::vector<int64_t> lengths;
-  std::vector<int64_t> chunks;
-  bool full = false;
-  bool chunked = false;
-};
 
 Plan parse_plan(const Flags& flags) {
   Plan plan;
@@ -144,46 +142,77 @@ Plan parse_plan(const Flags& flags) {
   return plan;
 }
 
-// One round per repeat and one before them that is not counted; a round runs
-// every setting, so that a slow moment hits all of them.
-void run_rounds(Session& session, const Engine& engine, const Flags& flags,
-                const Plan& plan, BenchReport& report) {
-  struct Length {
-    std::vector<int32_t> prompt;
-    std::vector<PrefillTiming> timings;
-    DecodeTiming decode;
+// Everything to measure for one prompt length.
+struct Length {
+  std::vector<int32_t> prompt;
+  std::vector<PrefillTiming> timings;
+  DecodeTiming decode;
+};
+
+// Runs every setting once, untimed. The workspace only ever grows, so the
+// settings that need least come first and each can be asked what it took.
+void run_warm_up(Session& session, std::vector<Length>& lengths,
+                 ProgressBar& bar, int64_t runs) {
+  struct Setting {
+    const std::vector<int32_t>* prompt;
+    PrefillTiming* timing;
+    int64_t rows() const {
+      return std::min(timing->chunk_tokens, timing->prompt_tokens);
+    }
   };
+  std::vector<Setting> settings;
+  for (Length& length : lengths) {
+    for (PrefillTiming& timing : length.timings) {
+      settings.push_back({&length.prompt, &timing});
+    }
+  }
+  std::ranges::stable_sort(settings, {}, &Setting::rows);
+  int64_t done = 0;
+  for (const Setting& setting : settings) {
+    run_prefill(session, *setting.prompt, *setting.timing);
+    setting.timing->transient_bytes = session.transient_bytes();
+    bar.update(++done, runs);
+  }
+}
+
+// A round runs every setting, so that a slow moment of the machine hits all of
+// them.
+void run_rounds(Session& session, std::vector<Length>& lengths, int rounds) {
+  int64_t settings = 0;
+  for (const Length& length : lengths) settings += std::ssize(length.timings);
+  const int64_t runs = settings * (rounds + 1);
+  ProgressBar bar("Bench", ProgressBar::Unit::kSteps);
+  run_warm_up(session, lengths, bar, runs);
+  int64_t done = settings;
+  for (int round = 0; round < rounds; ++round) {
+    for (Length& length : lengths) {
+      for (PrefillTiming& timing : length.timings) {
+        timing.ms.push_back(run_prefill(session, length.prompt, timing));
+        bar.update(++done, runs);
+      }
+      if (length.decode.tokens > 0) {
+        length.decode.ms.push_back(run_decode(session, length.decode.tokens));
+      }
+    }
+  }
+}
+
+void measure(Engine& engine, const Plan& plan, BenchReport& report,
+             int64_t decode_tokens) {
   std::vector<Length> lengths;
-  int64_t runs = 0;
   for (const int64_t tokens : plan.lengths) {
     const bool sweep = tokens == report.sweep_prompt_tokens;
     lengths.push_back(
         {.prompt = made_up_prompt(engine, tokens),
-         .timings = plan_timings(engine, plan.full, plan.chunked, tokens,
-                                 sweep ? plan.chunks : std::vector<int64_t>{}),
-         .decode = {.prompt_tokens = tokens, .tokens = flags.decode_tokens}});
-    runs += std::ssize(lengths.back().timings);
+         .timings = plan_timings(engine, plan, tokens, sweep),
+         .decode = {.prompt_tokens = tokens, .tokens = decode_tokens}});
   }
-  runs *= flags.repeats + 1;
-
-  ProgressBar bar("Bench", ProgressBar::Unit::kSteps);
-  int64_t done = 0;
-  for (int round = -1; round < flags.repeats; ++round) {
-    for (Length& length : lengths) {
-      for (PrefillTiming& timing : length.timings) {
-        const double ms = run_prefill(session, length.prompt, timing);
-        if (round >= 0) timing.ms.push_back(ms);
-        bar.update(++done, runs);
-      }
-      if (flags.decode_tokens == 0) continue;
-      const double ms = run_decode(session, flags.decode_tokens);
-      if (round >= 0) length.decode.ms.push_back(ms);
-    }
-  }
-  for (Length& length : lengths) {
+  Session session(engine);
+  run_rounds(session, lengths, report.repeats);
+  for (const Length& length : lengths) {
     report.prefill.insert(report.prefill.end(), length.timings.begin(),
                           length.timings.end());
-    if (flags.decode_tokens > 0) report.decode.push_back(length.decode);
+    if (decode_tokens > 0) report.decode.push_back(length.decode);
   }
 }
 
@@ -209,8 +238,7 @@ int run(const Flags& flags) {
       std::ranges::find(plan.lengths, flags.sweep_tokens) != plan.lengths.end()
           ? flags.sweep_tokens
           : plan.lengths.back();
-  Session session(*engine);
-  run_rounds(session, *engine, flags, plan, report);
+  measure(*engine, plan, report, flags.decode_tokens);
   report.peak_memory_bytes = peak_memory_bytes();
 
   if (!flags.plot.empty()) write_text_file(flags.plot, sweep_svg(report));
@@ -257,8 +285,8 @@ Action add_bench(CLI::App& app) {
   add_engine_flags(app, flags->engine);
   app.footer(
       "peak: share of the machine's measured integer peak that the linear "
-      "layers reach. bandwidth: share of its\nmeasured read bandwidth, if a "
-      "token reads every weight once. transient: workspace and logits.\n\n"
+      "layers reach.\nbandwidth: share of its measured read bandwidth, if a "
+      "token reads every weight\nonce. transient: workspace and logits.\n\n"
       "Examples:\n"
       "  carat bench\n"
       "  carat bench --prompt-tokens 577 --repeat 9 --plot sweep.svg\n"

@@ -168,6 +168,7 @@ void add_sampling_flags(CLI::App& app, SamplingOptions& sampling) {
       ->option_text("X [1]");
   app.add_option("--seed", sampling.seed,
                  "The draws depend on it and the position alone")
+      ->check(whole_number(0))
       ->option_text("N [0]");
 }
 
@@ -193,8 +194,8 @@ Action add_generate(CLI::App& app) {
                "Print one JSON object at the end instead of the text");
   app.footer(
       "The text goes to standard output, with a newline after it; figures go "
-      "to standard error. An empty\nprompt starts from the BOS token where "
-      "the model adds one. Ctrl-C stops after the current chunk or token.\n\n"
+      "to\nstandard error. An empty prompt starts from the BOS token where the "
+      "model adds\none. Ctrl-C stops after the current chunk or token.\n\n"
       "Examples:\n"
       "  carat generate \"The capital of France is\" --max-tokens 32\n"
       "  carat generate --prompt-file story.txt --temperature 0.8 --top-p 0.95 "

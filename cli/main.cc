@@ -4,12 +4,14 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <new>
 #include <string>
 #include <string_view>
 
 #include "carat/error.h"
 #include "cli/command.h"
+#include "cli/help_format.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "fmt/format.h"
@@ -68,7 +70,7 @@ int usage_error(std::string_view program, std::string_view message) {
 int run_command(const Command& command, int argc, const char* const* argv) {
   const std::string program = fmt::format("carat {}", command.name);
   CLI::App app{std::string(command.summary), program};
-  app.get_formatter()->column_width(32);
+  app.formatter(std::make_shared<HelpFormat>());
   const Action action = command.add(app);
   try {
     app.parse(argc, argv);
@@ -76,6 +78,13 @@ int run_command(const Command& command, int argc, const char* const* argv) {
   } catch (const CLI::CallForHelp&) {
     write_stdout(app.help());
     return kExitOk;
+  } catch (const CLI::ExtrasError&) {
+    const std::string argument = app.remaining().front();
+    return usage_error(
+        program, fmt::format("{} '{}'",
+                             argument.starts_with('-') ? "unknown flag"
+                                                       : "unexpected argument",
+                             argument));
   } catch (const CLI::ParseError& error) {
     return usage_error(program, error.what());
   } catch (const UsageError& error) {

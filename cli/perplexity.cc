@@ -97,8 +97,8 @@ Action add_perplexity(CLI::App& app) {
                "Print a JSON object with the nll of every token");
   app.footer(
       "The whole text is one sequence: each token is predicted from all "
-      "before it, BOS included.\nnll is the negative natural logarithm of the "
-      "token's probability; perplexity is exp(mean nll).\n\n"
+      "before it, BOS\nincluded. nll is the negative natural logarithm of its "
+      "probability; perplexity\nis exp(mean nll).\n\n"
       "Examples:\n"
       "  carat perplexity story.txt\n"
       "  carat perplexity story.txt --backend reference --json\n"
