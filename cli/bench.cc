@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/cpu/machine_peak.h"
 #include "carat/engine.h"
 #include "carat/error.h"
 #include "cli/bench_report.h"
@@ -239,7 +240,11 @@ int run(const Flags& flags) {
           ? flags.sweep_tokens
           : plan.lengths.back();
   measure(*engine, plan, report, flags.decode_tokens);
+  // Before the machine's own peaks are measured, which takes memory, too.
   report.peak_memory_bytes = peak_memory_bytes();
+  const MachinePeak peak = measure_machine_peak("auto", report.threads);
+  report.peak_integer_gmacs = peak.integer_gmacs;
+  report.peak_read_gbytes_per_s = peak.read_gbytes_per_s;
 
   if (!flags.plot.empty()) write_text_file(flags.plot, sweep_svg(report));
   if (flags.json && flags.json->empty()) {

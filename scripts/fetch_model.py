@@ -244,7 +244,8 @@ def main():
     model = folder / MODEL
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / ".fetch.lock"):
+        lock = contextlib.nullcontext() if is_complete(model) else locked(folder / ".fetch.lock")
+        with lock:
             if not is_complete(model):
                 fetch(folder)
             elif arguments.verify:
