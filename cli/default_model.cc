@@ -26,7 +26,7 @@ fs::path default_model_path() {
 
 fs::path resolve_model(const std::string& given) {
   if (!given.empty()) return given;
-  const fs::path path = default_model_path();
+  fs::path path = default_model_path();
   std::error_code ignored;
   if (fs::exists(path, ignored)) return path;
   throw Error(ErrorCode::kNotFound,
