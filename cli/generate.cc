@@ -184,6 +184,7 @@ Action add_generate(CLI::App& app) {
   add_sampling_flags(app, flags->options.sampling);
   app.add_option("--stop", flags->options.stop,
                  "End before this text; may be given several times")
+      ->take_all()
       ->allow_extra_args(false)
       ->option_text("TEXT");
   app.add_flag("--ignore-eos", flags->options.ignore_eos,

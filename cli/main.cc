@@ -71,6 +71,8 @@ int run_command(const Command& command, int argc, const char* const* argv) {
   const std::string program = fmt::format("carat {}", command.name);
   CLI::App app{std::string(command.summary), program};
   app.formatter(std::make_shared<HelpFormat>());
+  // Of a flag given twice, the last one counts.
+  app.option_defaults()->take_last();
   const Action action = command.add(app);
   try {
     app.parse(argc, argv);

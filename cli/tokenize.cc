@@ -134,6 +134,7 @@ Action add_detokenize(CLI::App& app) {
   app.add_option("ids", flags->arguments,
                  "Token ids between commas or spaces; standard input is read "
                  "if none are given")
+      ->take_all()
       ->option_text("IDS");
   app.add_option("--tokens", flags->tokens, "The same as a flag")
       ->option_text("IDS");

@@ -197,6 +197,33 @@ TEST_F(CliModelTest, StreamedTextIsTheJsonText) {
   EXPECT_EQ(streamed.out, value["text"].get<std::string>() + "\n");
 }
 
+TEST_F(CliModelTest, OfAFlagGivenTwiceTheLastCounts) {
+  const Outcome outcome =
+      run("generate --tokens 2,5,6 --max-tokens 8 --max-tokens 3 --ignore-eos "
+          "--json" +
+          model_flag());
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(json::parse(outcome.out)["generated_ids"].size(), 3U);
+}
+
+TEST_F(CliModelTest, EveryStopCounts) {
+  const std::string flags =
+      "generate --tokens 2,5,6 --max-tokens 40 --ignore-eos --json" +
+      model_flag();
+  const json whole = json::parse(run(flags).out);
+  const std::string text = whole["text"];
+  ASSERT_GT(text.size(), 8U);
+  const std::string first = text.substr(2, 2);
+  for (const std::string& stops :
+       {fmt::format("--stop '{}' --stop never", first),
+        fmt::format("--stop never --stop '{}'", first)}) {
+    SCOPED_TRACE(stops);
+    const json value = json::parse(run(flags + " " + stops).out);
+    EXPECT_EQ(value["finish_reason"], "stop");
+    EXPECT_EQ(value["text"], text.substr(0, text.find(first)));
+  }
+}
+
 TEST_F(CliModelTest, ChunkAndModeDoNotChangeTheAnswer) {
   std::string ids = "2";
   for (int i = 1; i < 100; ++i) ids += fmt::format(",{}", 3 + i * 37 % 390);
