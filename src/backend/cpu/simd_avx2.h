@@ -85,6 +85,10 @@ CARAT_INLINE void store_f16(uint16_t* p, F32x16 x) {
   _mm_storeu_si128(q, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
   _mm_storeu_si128(q + 1, _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
 }
+CARAT_INLINE I32x16 load_words(const uint8_t* p) {
+  const auto* q = reinterpret_cast<const __m256i*>(p);
+  return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
+}
 CARAT_INLINE I32x16 load_u8(const uint8_t* p) {
   const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return {_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_srli_si128(x, 8))};
@@ -230,28 +234,30 @@ CARAT_INLINE void begin_dot(DotSum<kCodeBits>& sum, const int32_t* start) {
     sum.a = sum.b = _mm256_set1_epi32(*start);
   }
 }
+// Makes the compiler compute `x` here. Left to itself GCC first forms all
+// products of a group, which takes more registers than there are.
+CARAT_INLINE void compute_now(__m256i& x) { asm("" : "+x"(x)); }
+
+template <int kCodeBits>
+CARAT_INLINE void add_dot(__m256i& sum, __m256i codes, Quad x) {
+  if constexpr (kCodeBits == 4) {
+    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, x.even));
+  } else if constexpr (kCodeBits == 7) {
+    const __m256i pairs = _mm256_maddubs_epi16(codes, x.even);
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  } else {
+    const __m256i even = _mm256_and_si256(codes, _mm256_set1_epi16(255));
+    const __m256i odd = _mm256_srli_epi16(codes, 8);
+    sum =
+        _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_madd_epi16(even, x.even),
+                                               _mm256_madd_epi16(odd, x.odd)));
+  }
+  compute_now(sum);
+}
 template <int kCodeBits>
 CARAT_INLINE void add_dot(DotSum<kCodeBits>& sum, Codes c, Quad x) {
-  if constexpr (kCodeBits == 4) {
-    sum.a = _mm256_add_epi16(sum.a, _mm256_maddubs_epi16(c.a, x.even));
-    sum.b = _mm256_add_epi16(sum.b, _mm256_maddubs_epi16(c.b, x.even));
-  } else if constexpr (kCodeBits == 7) {
-    const __m256i ones = _mm256_set1_epi16(1);
-    sum.a = _mm256_add_epi32(
-        sum.a, _mm256_madd_epi16(_mm256_maddubs_epi16(c.a, x.even), ones));
-    sum.b = _mm256_add_epi32(
-        sum.b, _mm256_madd_epi16(_mm256_maddubs_epi16(c.b, x.even), ones));
-  } else {
-    const __m256i low = _mm256_set1_epi16(255);
-    sum.a = _mm256_add_epi32(
-        sum.a, _mm256_madd_epi16(_mm256_and_si256(c.a, low), x.even));
-    sum.b = _mm256_add_epi32(
-        sum.b, _mm256_madd_epi16(_mm256_and_si256(c.b, low), x.even));
-    sum.a = _mm256_add_epi32(
-        sum.a, _mm256_madd_epi16(_mm256_srli_epi16(c.a, 8), x.odd));
-    sum.b = _mm256_add_epi32(
-        sum.b, _mm256_madd_epi16(_mm256_srli_epi16(c.b, 8), x.odd));
-  }
+  add_dot<kCodeBits>(sum.a, c.a, x);
+  add_dot<kCodeBits>(sum.b, c.b, x);
 }
 template <int kCodeBits>
 CARAT_INLINE I32x16 end_dot(const DotSum<kCodeBits>& sum,

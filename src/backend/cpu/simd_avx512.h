@@ -59,6 +59,9 @@ CARAT_INLINE void store_f16(uint16_t* p, F32x16 x) {
       reinterpret_cast<__m256i*>(p),
       _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
+CARAT_INLINE I32x16 load_words(const uint8_t* p) {
+  return {_mm512_loadu_si512(p)};
+}
 // 16 bytes as integers.
 CARAT_INLINE I32x16 load_u8(const uint8_t* p) {
   return {_mm512_cvtepu8_epi32(

@@ -174,6 +174,11 @@ CARAT_INLINE I32x16 round_to_int(F32x16 x) {
   return y;
 }
 
+CARAT_INLINE I32x16 load_words(const uint8_t* p) {
+  I32x16 x;
+  CARAT_EACH __builtin_memcpy(&x.v[i], p + 16 * i, 16);
+  return x;
+}
 CARAT_INLINE I32x16 load_u8(const uint8_t* p) {
   I32x16 y;
   CARAT_EACH y.v[i] = Uint4{p[4 * i], p[4 * i + 1], p[4 * i + 2], p[4 * i + 3]};
