@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "carat/engine.h"
-#include "engine/real_model.h"
+#include "tests/engine/real_model.h"
 
 namespace carat {
 namespace {

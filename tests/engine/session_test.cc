@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "carat/engine.h"
-#include "model/loaded_model.h"
+#include "tests/model/loaded_model.h"
 
 namespace carat {
 namespace {

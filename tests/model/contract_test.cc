@@ -7,7 +7,7 @@
 #include <string>
 
 #include "carat/error.h"
-#include "model/loaded_model.h"
+#include "tests/model/loaded_model.h"
 
 namespace carat {
 namespace {
@@ -160,9 +160,9 @@ INSTANTIATE_TEST_SUITE_P(Tiny, ContractTest,
                                                "reference"},
                                          Setup{"gemma3-mixed-types", "cpu"},
                                          Setup{"gemma3-q4_k_m", "cpu"}),
-                         [](const auto& info) {
+                         [](const auto& test) {
                            std::string name =
-                               info.param.model + "_" + info.param.backend;
+                               test.param.model + "_" + test.param.backend;
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

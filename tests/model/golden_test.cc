@@ -6,8 +6,8 @@
 #include <cmath>
 #include <string>
 
-#include "model/loaded_model.h"
-#include "safetensors_file.h"
+#include "tests/model/loaded_model.h"
+#include "tests/safetensors_file.h"
 
 namespace carat {
 namespace {
@@ -118,8 +118,8 @@ TEST_P(GoldenTest, CpuLogitsStayWithinTheQuantisationBound) {
 
 INSTANTIATE_TEST_SUITE_P(TinyGguf, GoldenTest,
                          testing::Values("gemma3-mixed-types", "gemma3-q4_k_m"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& test) {
+                           std::string name = test.param;
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

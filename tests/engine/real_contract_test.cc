@@ -1,0 +1,131 @@
+// The contract on the real 270M (window 512), as bytes: last-position logits
+// and greedy tokens for chunk sizes, modes, threads, instruction sets and
+// prompt lengths around the window.
+#include <algorithm>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <map>
+
+#include "carat/engine.h"
+#include "tests/engine/real_model.h"
+
+namespace carat {
+namespace {
+
+struct Answer {
+  std::vector<float> logits;
+  std::vector<int32_t> greedy;
+
+  bool operator==(const Answer&) const = default;
+};
+
+constexpr int64_t kWhole = INT64_MAX;
+
+class RealContractTest : public RealModelTest {
+ protected:
+  static std::unique_ptr<Engine> load(const std::string& isa, int threads) {
+    EngineOptions options;
+    options.backend = "cpu";
+    options.isa = isa;
+    options.threads = threads;
+    return Engine::load(real_model_path(), options);
+  }
+
+  // Ordinary ids, whatever text is at hand: this file, over and over.
+  static std::vector<int32_t> prompt(const Engine& engine, int64_t length) {
+    std::ifstream file(__FILE__);
+    const std::string text((std::istreambuf_iterator<char>(file)),
+                           std::istreambuf_iterator<char>());
+    const std::vector<int32_t> ids = engine.tokenizer().encode(text);
+    std::vector<int32_t> tokens;
+    for (int64_t i = 0; i < length; ++i) {
+      tokens.push_back(i < static_cast<int64_t>(ids.size())
+                           ? ids[i]
+                           : ids[1 + i % (ids.size() - 1)]);
+    }
+    return tokens;
+  }
+
+  static Answer answer(Engine& engine, int64_t length, PrefillMode mode,
+                       int64_t chunk) {
+    GenerateOptions options;
+    options.prefill.mode = mode;
+    options.prefill.chunk_tokens = chunk;
+    options.max_tokens = 6;
+    options.ignore_eos = true;
+    Session session(engine);
+    GenerateResult result = session.generate(prompt(engine, length), options);
+    return {std::move(result.first_logits), std::move(result.tokens)};
+  }
+};
+
+TEST_F(RealContractTest, SlowEveryChunkSizeAndModeAtEveryLength) {
+  const auto engine = load("auto", 2);
+  for (const int64_t length : {1, 2, 511, 512, 513, 577, 1025, 1600}) {
+    const Answer expected = answer(*engine, length, PrefillMode::kFull, kWhole);
+    for (const int64_t chunk :
+         {int64_t{1}, int64_t{2}, int64_t{7}, int64_t{63}, int64_t{64},
+          int64_t{65}, int64_t{127}, int64_t{128}, int64_t{512}, int64_t{513},
+          kWhole}) {
+      ASSERT_TRUE(answer(*engine, length, PrefillMode::kChunked, chunk) ==
+                  expected)
+          << length << " tokens, chunk " << chunk;
+    }
+  }
+}
+
+TEST_F(RealContractTest, SlowThreadsAndInstructionSets) {
+  const auto best = load("auto", 2);
+  std::map<int64_t, Answer> expected;
+  for (const int64_t length : {1, 2, 513, 577, 1025}) {
+    expected[length] = answer(*best, length, PrefillMode::kChunked, 128);
+  }
+  for (const char* isa : {"avx512", "avx2", "portable"}) {
+    for (const int threads : {1, 2}) {
+      std::unique_ptr<Engine> engine;
+      try {
+        engine = load(isa, threads);
+      } catch (const Error& error) {
+        ASSERT_EQ(error.code(), ErrorCode::kUnsupported) << error.what();
+        std::cout << "not run here: " << isa << "\n";
+        break;
+      }
+      // Emulated arithmetic is slow: one length beyond the window will do.
+      const bool is_slow = std::string(isa) == "portable";
+      for (const auto& [length, answer_there] : expected) {
+        if (is_slow && length > 513) continue;
+        const int64_t chunk = length % 2 == 0 ? 65 : 200;
+        EXPECT_TRUE(answer(*engine, length, PrefillMode::kChunked, chunk) ==
+                    answer_there)
+            << isa << ", " << threads << " threads, " << length << " tokens";
+        if (is_slow || length > 600) continue;
+        EXPECT_TRUE(answer(*engine, length, PrefillMode::kFull, kWhole) ==
+                    answer_there)
+            << isa << ", " << threads << " threads, " << length
+            << " tokens, full";
+      }
+    }
+  }
+}
+
+// Transient memory is bounded by the chunk, KV of sliding layers by the window.
+TEST_F(RealContractTest, MemoryDoesNotFollowThePrompt) {
+  const auto engine = load("auto", 2);
+  PrefillOptions options;
+  options.chunk_tokens = 128;
+  Session session(*engine);
+  session.prefill(prompt(*engine, 600), options);
+  const int64_t transient = session.transient_bytes();
+  const int64_t kv = session.kv_bytes();
+  session.reset();
+  session.prefill(prompt(*engine, 1800), options);
+  EXPECT_EQ(session.transient_bytes(), transient);
+  // 3 of 18 layers see everything: 1,200 more positions, keys and values of
+  // 256 numbers in 2 bytes.
+  const int64_t global_bytes = int64_t{3} * 1200 * 2 * 256 * 2;
+  EXPECT_LE(session.kv_bytes() - kv, global_bytes + global_bytes / 4);
+}
+
+}  // namespace
+}  // namespace carat
