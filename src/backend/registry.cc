@@ -14,10 +14,10 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
                     "; expected 0 (all) to " + std::to_string(kMaxThreads));
   }
   if (options.name == "reference") {
-    return make_reference_backend(options.threads);
+    return make_reference_backend(options.threads, options.pin_threads);
   }
   if (options.name == "auto" || options.name == "cpu") {
-    return make_cpu_backend(options.isa, options.threads);
+    return make_cpu_backend(options.isa, options.threads, options.pin_threads);
   }
   throw Error(ErrorCode::kInvalidArgument,
               "backend '" + options.name +

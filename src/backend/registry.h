@@ -14,6 +14,7 @@ struct BackendOptions {
   std::string name = "auto";  ///< "auto", "cpu" or "reference"
   std::string isa = "auto";   ///< cpu: "auto", "avx512", "avx2", "portable"
   int threads = 0;            ///< 0: every processor that may be used
+  bool pin_threads = false;   ///< see ThreadPool
 };
 
 /// Throws: Error{kInvalidArgument} for an unknown name or a thread count out of
