@@ -21,6 +21,7 @@
 #include "cli/output.h"
 #include "cli/peak_memory.h"
 #include "cli/progress_bar.h"
+#include "cli/prompt_input.h"
 #include "cli/sweep_plot.h"
 #include "cli/text_file.h"
 #include "fmt/format.h"
@@ -40,6 +41,7 @@ struct Flags {
   int repeats = 5;
   std::optional<std::string> json;  // empty: standard output
   std::string plot;
+  std::string tokens_file;
 };
 
 double ms_since(Clock::time_point start) {
@@ -62,7 +64,19 @@ std::vector<int32_t> made_up_prompt(const Engine& engine, int64_t tokens) {
   return ids;
 }
 
+// The first of the file's ids, which must be enough.
+std::vector<int32_t> cut_prompt(const std::vector<int32_t>& ids,
+                                int64_t tokens) {
+  if (std::ssize(ids) < tokens) {
+    throw UsageError(
+        fmt::format("--tokens-file: {} ids are too few for a prompt of {}",
+                    ids.size(), tokens));
+  }
+  return {ids.begin(), ids.begin() + tokens};
+}
+
 struct Plan {
+  std::vector<int32_t> ids;  // empty: made up
   std::vector<int64_t> lengths;
   std::vector<int64_t> chunks;
   bool full = false;
@@ -119,6 +133,9 @@ double run_decode(Session& session, int64_t tokens) {
 
 Plan parse_plan(const Flags& flags) {
   Plan plan;
+  if (!flags.tokens_file.empty()) {
+    plan.ids = parse_token_ids("--tokens-file", read_file(flags.tokens_file));
+  }
   plan.lengths = parse_numbers("--prompt-tokens", flags.prompt_tokens, 1);
   plan.chunks = parse_numbers("--chunks", flags.chunks, 1);
   if (plan.lengths.empty()) throw UsageError("--prompt-tokens: no length");
@@ -204,7 +221,8 @@ void measure(Engine& engine, const Plan& plan, BenchReport& report,
   for (const int64_t tokens : plan.lengths) {
     const bool sweep = tokens == report.sweep_prompt_tokens;
     lengths.push_back(
-        {.prompt = made_up_prompt(engine, tokens),
+        {.prompt = plan.ids.empty() ? made_up_prompt(engine, tokens)
+                                    : cut_prompt(plan.ids, tokens),
          .timings = plan_timings(engine, plan, tokens, sweep),
          .decode = {.prompt_tokens = tokens, .tokens = decode_tokens}});
   }
@@ -276,6 +294,10 @@ Action add_bench(CLI::App& app) {
                  "Tokens to decode after each prompt; 0: none")
       ->check(whole_number(0))
       ->option_text("N [32]");
+  app.add_option("--tokens-file", flags->tokens_file,
+                 "Begin every prompt with these ids, as carat tokenize prints "
+                 "them, instead of made-up ones")
+      ->option_text("PATH");
   app.add_option("--repeat", flags->repeats,
                  "Runs of each setting; the median counts")
       ->check(whole_number(1, 10000))
