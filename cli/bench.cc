@@ -23,6 +23,7 @@
 #include "cli/progress_bar.h"
 #include "cli/prompt_input.h"
 #include "cli/sweep_plot.h"
+#include "cli/synthetic_flags.h"
 #include "cli/text_file.h"
 #include "fmt/format.h"
 
@@ -33,6 +34,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Flags {
   EngineFlags engine;
+  SyntheticFlags synthetic;
   std::string prompt_tokens = "128,577,1600";
   std::string chunks = "64,128,256,512,1024";
   std::string modes = "full,chunked";
@@ -237,15 +239,25 @@ void measure(Engine& engine, const Plan& plan, BenchReport& report,
 
 int run(const Flags& flags) {
   const Plan plan = parse_plan(flags);
+  EngineFlags engine_flags = flags.engine;
   watch_interrupts();
+  std::optional<TemporaryModel> temporary;
+  if (!flags.synthetic.shape.empty()) {
+    if (!engine_flags.model.empty()) {
+      throw UsageError("give only one of --model and --shape");
+    }
+    temporary.emplace(flags.synthetic);
+    engine_flags.model = temporary->path().string();
+  }
   const Clock::time_point start = Clock::now();
-  const std::unique_ptr<Engine> engine = load_engine(flags.engine);
+  const std::unique_ptr<Engine> engine = load_engine(engine_flags);
 
   BenchReport report;
   report.load_ms = ms_since(start);
+  temporary.reset();
   report.config = engine->config();
   report.model = report.config.name.empty()
-                     ? std::filesystem::path(resolve_model(flags.engine.model))
+                     ? std::filesystem::path(resolve_model(engine_flags.model))
                            .filename()
                            .string()
                      : report.config.name;
@@ -309,6 +321,7 @@ Action add_bench(CLI::App& app) {
       ->option_text("[PATH]");
   app.add_option("--plot", flags->plot, "Draw the sweep as SVG")
       ->option_text("PATH");
+  add_synthetic_flags(app, flags->synthetic);
   add_engine_flags(app, flags->engine);
   app.footer(
       "peak: share of the machine's measured integer peak that the linear "
@@ -316,6 +329,7 @@ Action add_bench(CLI::App& app) {
       "token reads every weight\nonce. transient: workspace and logits.\n\n"
       "Examples:\n"
       "  carat bench\n"
+      "  carat bench --shape gemma3-4b --encoding q4_0\n"
       "  carat bench --prompt-tokens 577 --repeat 9 --plot sweep.svg\n"
       "  carat bench --modes chunked --chunks 32,64,128 --json figures.json");
   return [flags] { return run(*flags); };
