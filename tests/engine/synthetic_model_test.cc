@@ -113,6 +113,15 @@ TEST_F(SyntheticModelTest, TheFileSaysWhatTheConfigSays) {
   EXPECT_NEAR(found.rms_norm_eps, expected.rms_norm_eps, 1e-12);
 }
 
+TEST_F(SyntheticModelTest, ThePlanTakesAChunkBeyondTheContextAsAllOfIt) {
+  const fs::path path = write("m.gguf", {});
+  const int64_t context = tiny_config().max_position_embeddings;
+  const MemoryPlan whole = inspect_model(path, 0, context).plan;
+  const MemoryPlan huge = inspect_model(path, 0, INT64_MAX).plan;
+  EXPECT_EQ(huge.kv_window_bytes, whole.kv_window_bytes);
+  EXPECT_EQ(huge.workspace_bytes, whole.workspace_bytes);
+}
+
 TEST_F(SyntheticModelTest, SameSeedSameFile) {
   const std::string first = read_whole(write("a.gguf", {.seed = 1}));
   EXPECT_EQ(first, read_whole(write("b.gguf", {.seed = 1})));
