@@ -201,7 +201,7 @@ int main(int argc, char** argv) {
                std::stoll(argv[4]), std::stoll(argv[5])};
     }
     carat::OpBench bench(shape, {4, 32, 8, false});
-    for (const int64_t rows : {1, 8, 16, 32, 64, 128, 576, 2048}) {
+    for (const int64_t rows : {1, 8, 16, 64, 128, 576, 2048}) {
       bench.run(rows);
     }
     return 0;

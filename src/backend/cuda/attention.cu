@@ -1,18 +1,21 @@
 // Causal attention over the block cache, full or windowed, grouped heads.
 //
 // The rows of a tile are (position, query head of the group): positions times
-// `group`. Wide: 64 rows a thread block, a warp for 16, blocks of keys one
-// after the other, the next one's keys loading under this one's work. Split: up
-// to 16 rows, a thread block for every block of keys, four warps sharing keys
-// and dimensions, then one merge. Both give the same bits
+// `group`. Four warps work on 16 rows: each scores a quarter of a block's keys
+// and weighs a quarter of the dimensions. Wide: 32 rows a thread block, blocks
+// of keys one after the other, the next one's keys loading under this one's
+// work. Split: up to 16 rows, a thread block for every block of keys, then one
+// merge. Both give the same bits
 // (attention_block.cuh).
 #include "backend/cuda/attention_block.cuh"
+#include "backend/cuda/overlap.cuh"
 #include "backend/cuda/slab.cuh"
 
 namespace carat::cuda {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kThreads = 128;  // of a group of 16 queries
+constexpr int kScoreStride = kKeys + 8;
 
 __device__ Visible visible_to(const AttentionCall& call, int64_t position) {
   const bool is_windowed = call.window > 0 && position >= call.window;
@@ -98,25 +101,75 @@ __device__ void store_pair(const AttentionCall& call, const Tile& tile, int row,
       __floats2bfloat162_rn(low, high);
 }
 
+// The scores of the keys [16 * part, + 16) for the queries [16 * group, + 16)
+// of a tile, finished, to scores[row of 16][key].
 template <int kDim>
-__global__ __launch_bounds__(kThreads, 2) void attention_wide_kernel(
-    const __grid_constant__ AttentionCall call) {
+__device__ __forceinline__ void score_part(const AttentionCall& call,
+                                           int64_t block, uint32_t queries,
+                                           int group, uint32_t keys, int part,
+                                           const Visible (&visible)[2],
+                                           float (*scores)[kScoreStride]) {
+  const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+  float own[2][4];
+  score_keys<kDim, 2>(queries, 16 * group, keys, 2 * part, own);
+#pragma unroll
+  for (int j = 0; j < 2; ++j) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int key = 16 * part + 8 * j + 2 * q + (i & 1), side = i >> 1;
+      const int64_t at = block * kKeys + key;
+      scores[g + 8 * side][key] =
+          finish_score(own[j][i], call.softcap,
+                       at >= visible[side].begin && at < visible[side].end);
+    }
+  }
+}
+
+__device__ __forceinline__ BlockWeights
+weigh_shared(const float (*scores)[kScoreStride]) {
+  const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+  float score[8][4];
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+#pragma unroll
+    for (int side = 0; side < 2; ++side) {
+      const float2 pair = *reinterpret_cast<const float2*>(
+          &scores[g + 8 * side][8 * j + 2 * q]);
+      score[j][2 * side] = pair.x;
+      score[j][2 * side + 1] = pair.y;
+    }
+  }
+  return weigh(score);
+}
+
+template <int kDim, int kGroups>
+__global__ __launch_bounds__(
+    128 * kGroups,
+    kGroups == 2 ? 2 : 1) void attention_wide_kernel(const __grid_constant__
+                                                         AttentionCall call) {
   extern __shared__ __align__(128) uint8_t shared[];
   constexpr int kTileBytes = kKeys * kDim * 2;
+  constexpr int kQueries = 16 * kGroups;
+  let_next_start();
+  wait_for_previous();
   const Tile tile = find_tile(call);
   const uint32_t queries = shared_address(shared);
-  const uint32_t keys = queries + kWideQueries * kDim * 2;
+  const uint32_t keys = queries + kQueries * kDim * 2;
   const uint32_t values = keys + kTileBytes;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int g = lane / 4, q = lane % 4;
+  const int group = threadIdx.x / 128, part = threadIdx.x % 128 / 32;
+  const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+  auto* scores = reinterpret_cast<float(*)[kScoreStride]>(
+                     shared + kQueries * kDim * 2 + 2 * kTileBytes) +
+                 16 * group;
 
-  zero_tail<kDim>(call, shared + kWideQueries * kDim * 2, 2 * kTileBytes);
-  load_queries<kDim>(call, tile, kWideQueries, shared);
+  zero_tail<kDim>(call, shared + kQueries * kDim * 2, 2 * kTileBytes);
+  load_queries<kDim>(call, tile, kQueries, shared);
   __syncthreads();
 
-  float out[kDim / 8][4], largest[2], sum[2];
+  constexpr int kColumns = kDim / 64;  // of 16 dimensions, a warp's share
+  float out[2 * kColumns][4], largest[2], sum[2];
 #pragma unroll
-  for (int j = 0; j < kDim / 8; ++j) {
+  for (int j = 0; j < 2 * kColumns; ++j) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) out[j][i] = 0;
   }
@@ -126,7 +179,7 @@ __global__ __launch_bounds__(kThreads, 2) void attention_wide_kernel(
     largest[side] = kMinusInfinity;
     sum[side] = 0;
     visible[side] =
-        visible_to(call, tile.position(call, 16 * warp + g + 8 * side));
+        visible_to(call, tile.position(call, 16 * group + g + 8 * side));
   }
 
   const auto load_keys = [&](int64_t block) {
@@ -140,21 +193,10 @@ __global__ __launch_bounds__(kThreads, 2) void attention_wide_kernel(
     commit_copies();
     wait_copies<1>();
     __syncthreads();
-    float score[8][4];
-    score_keys<kDim, 8>(queries, 16 * warp, keys, 0, score);
-    __syncthreads();  // keys have been read
+    score_part<kDim>(call, block, queries, group, keys, part, visible, scores);
+    __syncthreads();  // keys have been read, scores are there
     if (block < tile.last_block) load_keys(block + 1);
-#pragma unroll
-    for (int j = 0; j < 8; ++j) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int64_t key = block * kKeys + 8 * j + 2 * q + (i & 1);
-        const Visible& range = visible[i >> 1];
-        score[j][i] = finish_score(score[j][i], call.softcap,
-                                   key >= range.begin && key < range.end);
-      }
-    }
-    const BlockWeights weights = weigh(score);
+    const BlockWeights weights = weigh_shared(scores);
     MergeFactors factors[2];
 #pragma unroll
     for (int side = 0; side < 2; ++side) {
@@ -169,24 +211,24 @@ __global__ __launch_bounds__(kThreads, 2) void attention_wide_kernel(
     }
     __syncthreads();
 #pragma unroll
-    for (int column = 0; column < kDim / 16; ++column) {
+    for (int c = 0; c < kColumns; ++c) {
       float value[2][4];
-      weigh_values<kDim>(weights, values, column, value);
+      weigh_values<kDim>(weights, values, part * kColumns + c, value);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        out[2 * column][i] =
-            merged(out[2 * column][i], value[0][i], factors[i >> 1]);
-        out[2 * column + 1][i] =
-            merged(out[2 * column + 1][i], value[1][i], factors[i >> 1]);
+        out[2 * c][i] = merged(out[2 * c][i], value[0][i], factors[i >> 1]);
+        out[2 * c + 1][i] =
+            merged(out[2 * c + 1][i], value[1][i], factors[i >> 1]);
       }
     }
     __syncthreads();  // values have been read
   }
 #pragma unroll
-  for (int j = 0; j < kDim / 8; ++j) {
+  for (int j = 0; j < 2 * kColumns; ++j) {
 #pragma unroll
     for (int side = 0; side < 2; ++side) {
-      store_pair(call, tile, 16 * warp + g + 8 * side, 8 * j + 2 * q,
+      store_pair(call, tile, 16 * group + g + 8 * side,
+                 part * (kDim / 4) + 8 * j + 2 * q,
                  finished(out[j][2 * side], sum[side]),
                  finished(out[j][2 * side + 1], sum[side]));
     }
@@ -208,8 +250,10 @@ template <int kDim>
 __global__ __launch_bounds__(kThreads) void attention_split_kernel(
     const __grid_constant__ AttentionCall call) {
   extern __shared__ __align__(128) uint8_t shared[];
-  __shared__ float scores[kFewQueries][kKeys + 2];
+  __shared__ __align__(16) float scores[kFewQueries][kScoreStride];
   constexpr int kTileBytes = kKeys * kDim * 2;
+  let_next_start();
+  wait_for_previous();
   const Tile tile = find_tile(call);
   const int64_t block = tile.first_block + blockIdx.z;
   if (block > tile.last_block) return;
@@ -229,31 +273,12 @@ __global__ __launch_bounds__(kThreads) void attention_split_kernel(
   load_queries<kDim>(call, tile, kFewQueries, shared);
   wait_copies<1>();
   __syncthreads();
-  float own[2][4];  // the keys [16 warp, + 16)
-  score_keys<kDim, 2>(queries, 0, keys, 2 * warp, own);
-#pragma unroll
-  for (int j = 0; j < 2; ++j) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int row = g + 8 * (i >> 1),
-                key = 16 * warp + 8 * j + 2 * q + (i & 1);
-      const Visible range = visible_to(call, tile.position(call, row));
-      const int64_t at = block * kKeys + key;
-      scores[row][key] = finish_score(own[j][i], call.softcap,
-                                      at >= range.begin && at < range.end);
-    }
-  }
+  const Visible visible[2] = {visible_to(call, tile.position(call, g)),
+                              visible_to(call, tile.position(call, g + 8))};
+  score_part<kDim>(call, block, queries, 0, keys, warp, visible, scores);
   wait_copies<0>();
   __syncthreads();
-  float score[8][4];
-#pragma unroll
-  for (int j = 0; j < 8; ++j) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      score[j][i] = scores[g + 8 * (i >> 1)][8 * j + 2 * q + (i & 1)];
-    }
-  }
-  const BlockWeights weights = weigh(score);
+  const BlockWeights weights = weigh_shared(scores);
   float* partial = partial_of<kDim>(call, blockIdx.z);
 #pragma unroll
   for (int side = 0; side < 2; ++side) {
@@ -286,6 +311,8 @@ __global__ __launch_bounds__(kThreads) void attention_split_kernel(
 template <int kDim>
 __global__ __launch_bounds__(kDim / 2) void attention_merge_kernel(
     const __grid_constant__ AttentionCall call) {
+  let_next_start();
+  wait_for_previous();
   const Tile tile = find_tile(call);
   const int row = blockIdx.z;
   if (row >= tile.rows) return;
@@ -314,8 +341,12 @@ int padded_dim(int head_dim) {
 
 template <int kDim>
 void launch_wide(LaunchQueue& queue, const AttentionCall& call, dim3 grid) {
-  queue.launch(attention_wide_kernel<kDim>,
-               {grid, kThreads, (kWideQueries + 2 * kKeys) * kDim * 2}, call);
+  constexpr int kGroups = kWideQueries / 16;
+  queue.launch(
+      attention_wide_kernel<kDim, kGroups>,
+      {grid, kThreads * kGroups,
+       (kWideQueries + 2 * kKeys) * kDim * 2 + kWideQueries * kScoreStride * 4},
+      call);
 }
 
 template <int kDim>

@@ -60,7 +60,7 @@ class CudaBackend : public Backend {
       : name_(std::move(name)),
         traits_(traits),
         pool_(threads),
-        queue_(std::make_shared<LaunchQueue>(device)) {}
+        queue_(std::make_shared<LaunchQueue>(device, traits.overlaps)) {}
 
   std::string name() const override { return name_; }
   int threads() const override { return pool_.size(); }
@@ -394,7 +394,7 @@ class CudaBackend : public Backend {
     if (call.rows >= kWideRows && traits_.has_wgmma && bits != kMixedBits) {
       launch_linear_wide(*queue_, traits_, call, bits, gated);
     } else {
-      launch_linear_small(*queue_, call, bits, gated);
+      launch_linear_small(*queue_, traits_, call, bits, gated);
     }
   }
 
@@ -449,6 +449,7 @@ std::unique_ptr<Backend> make_cuda_backend(int device, int threads) {
   cuda::DeviceTraits traits;
   traits.processors = properties.multiProcessorCount;
   traits.shared_bytes = static_cast<int>(properties.sharedMemPerBlockOptin);
+  traits.overlaps = properties.major >= 9;
   traits.has_wgmma = properties.major == 9 && cuda::has_wgmma_code();
   return std::make_unique<cuda::CudaBackend>(
       device, threads, std::string("cuda ") + properties.name, traits);

@@ -3,6 +3,7 @@
 #include <cuda_fp16.h>
 
 #include "backend/cuda/kernels.h"
+#include "backend/cuda/overlap.cuh"
 
 namespace carat::cuda {
 namespace {
@@ -54,6 +55,8 @@ __device__ void rotate(const float* head, const float* norm, float eps,
 
 __global__ __launch_bounds__(kWarps * 32) void heads_kernel(
     const __grid_constant__ HeadsCall call) {
+  let_next_start();
+  wait_for_previous();
   const int64_t row = blockIdx.x;
   const int lane = threadIdx.x % 32, head_dim = call.part.head_dim;
   int head = blockIdx.y * kWarps + threadIdx.x / 32;

@@ -13,6 +13,7 @@ namespace carat::cuda {
 struct DeviceTraits {
   int processors = 1;      ///< multiprocessors
   bool has_wgmma = false;  ///< sm_90, and built for sm_90a
+  bool overlaps = false;   ///< kernels may start before the last one ends
   int shared_bytes = 0;    ///< per block, opted in
 };
 
@@ -53,8 +54,8 @@ struct LinearCall {
 inline constexpr int kMixedBits = 0;
 
 /// For few rows, and for devices without wgmma.
-void launch_linear_small(LaunchQueue& queue, const LinearCall& call, int bits,
-                         bool gated);
+void launch_linear_small(LaunchQueue& queue, const DeviceTraits& device,
+                         const LinearCall& call, int bits, bool gated);
 /// wgmma; for many rows.
 void launch_linear_wide(LaunchQueue& queue, const DeviceTraits& device,
                         LinearCall call, int bits, bool gated);
@@ -154,8 +155,8 @@ struct AttentionCall {
   int32_t splits;     ///< blocks per tile there is room for
 };
 
-/// Stacked (position, head) rows of a tile; one warp works on 16.
-inline constexpr int kWideQueries = 64;
+/// Stacked (position, head) rows of a tile.
+inline constexpr int kWideQueries = 32;
 inline constexpr int kFewQueries = 16;
 
 /// Whether there is a kernel for this head size.

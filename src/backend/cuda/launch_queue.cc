@@ -20,7 +20,8 @@ size_t aligned(size_t bytes) {
 
 }  // namespace
 
-LaunchQueue::LaunchQueue(int device) : device_(device) {
+LaunchQueue::LaunchQueue(int device, bool overlaps)
+    : device_(device), overlaps_(overlaps) {
   bind();
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
         "making a stream");
@@ -128,14 +129,22 @@ void LaunchQueue::allow_shared_memory(const void* kernel, int bytes) {
 }
 
 void LaunchQueue::launch_all() {
+  bool is_first = true;  // behind a copy: nothing to overlap with
   for (const Record& record : records_) {
     void* arguments[] = {params_.data() + record.params_offset};
-    check(
-        cudaLaunchKernel(record.kernel,
-                         dim3(record.grid[0], record.grid[1], record.grid[2]),
-                         dim3(static_cast<unsigned>(record.threads)), arguments,
-                         static_cast<size_t>(record.shared_bytes), stream_),
-        "launching a kernel");
+    cudaLaunchAttribute overlap = {};
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(record.grid[0], record.grid[1], record.grid[2]);
+    config.blockDim = dim3(static_cast<unsigned>(record.threads));
+    config.dynamicSmemBytes = static_cast<size_t>(record.shared_bytes);
+    config.stream = stream_;
+    config.attrs = &overlap;
+    config.numAttrs = overlaps_ && !is_first ? 1 : 0;
+    check(cudaLaunchKernelExC(&config, record.kernel, arguments),
+          "launching a kernel");
+    is_first = false;
   }
 }
 

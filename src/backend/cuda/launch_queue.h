@@ -32,7 +32,8 @@ struct LaunchShape {
 class LaunchQueue {
  public:
   /// Throws: Error{kDevice}, Error{kOutOfMemory}.
-  explicit LaunchQueue(int device);
+  /// overlaps: kernels may start while the one before still runs (sm_90).
+  LaunchQueue(int device, bool overlaps);
   ~LaunchQueue();
   LaunchQueue(const LaunchQueue&) = delete;
   LaunchQueue& operator=(const LaunchQueue&) = delete;
@@ -119,6 +120,7 @@ class LaunchQueue {
   static constexpr int kSlots = 4;
 
   int device_;
+  bool overlaps_;
   cudaStream_t stream_ = nullptr;
   std::vector<Record> records_;
   std::vector<std::byte> params_;

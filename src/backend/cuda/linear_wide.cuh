@@ -18,6 +18,7 @@
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/linear_wide.h"
 #include "backend/cuda/mma.cuh"
+#include "backend/cuda/overlap.cuh"
 #include "backend/cuda/slab.cuh"
 #include "backend/cuda/unpack.cuh"
 #include "backend/cuda/wgmma.cuh"
@@ -109,86 +110,77 @@ __device__ void fill_ring(const LinearCall& call, const Ring& ring, int pairs,
   }
 }
 
-// Codes and scales of one slice in shared memory, as a lane reads them.
+// Where a lane finds its part of a slice within a weight tile.
 template <int kBits>
 struct SliceReader {
-  const uint8_t* slice;
-  int steps_per_group;
-  int words;
-  bool has_bias;
+  int codes_at;                  // bytes
+  int scales_at[kStepsPerTile];  // of rows g and g + 8, by step
+  uint32_t centre;
 
-  __device__ SliceReader(const WeightTiles& weight, int slice_index)
-      : slice(nullptr),
-        steps_per_group(weight.steps_per_group),
-        words(kGroupWords * (weight.has_bias != 0 ? 2 : 1)),
-        has_bias(weight.has_bias != 0) {
-    offset_ = slice_index * weight.slice_bytes;
+  __device__ SliceReader(const WeightTiles& weight, int slice) {
+    const int lane = threadIdx.x % 32;
+    const int offset = slice * weight.slice_bytes;
+    codes_at = offset + lane * 16;
+    const int words = kGroupWords * (weight.has_bias != 0 ? 2 : 1);
+#pragma unroll
+    for (int s = 0; s < kStepsPerTile; ++s) {
+      scales_at[s] = offset + 128 * kBits +
+                     4 * (s / weight.steps_per_group * words + lane / 4);
+    }
+    centre = centre_pair(weight);
   }
-  __device__ __forceinline__ void set_tile(const uint8_t* tile) {
-    slice = tile + offset_;
-  }
-  __device__ __forceinline__ LaneCodes<kBits> codes(int lane) const {
+  __device__ __forceinline__ LaneCodes<kBits> codes(const uint8_t* tile) const {
     LaneCodes<kBits> result;
 #pragma unroll
     for (int plane = 0; plane < kBits / 4; ++plane) {
       result.planes[plane] =
-          *reinterpret_cast<const uint4*>(slice + plane * 512 + lane * 16);
+          *reinterpret_cast<const uint4*>(tile + codes_at + plane * 512);
     }
     return result;
   }
-  // {scales, biases} of rows g and g + 8 at step s.
-  __device__ __forceinline__ uint2 scales(int s, int g) const {
-    const auto* at = reinterpret_cast<const uint32_t*>(slice + 128 * kBits) +
-                     s / steps_per_group * words + g;
-    return {at[0], has_bias ? at[kGroupWords] : 0u};
+  __device__ __forceinline__ uint32_t scales(const uint8_t* tile, int s) const {
+    return *reinterpret_cast<const uint32_t*>(tile + scales_at[s]);
   }
-
- private:
-  int offset_;
+  __device__ __forceinline__ uint32_t biases(const uint8_t* tile, int s) const {
+    return *reinterpret_cast<const uint32_t*>(tile + scales_at[s] +
+                                              4 * kGroupWords);
+  }
 };
 
-__device__ __forceinline__ __nv_bfloat162 twice(uint32_t pair, int side) {
-  return as_bf16(__byte_perm(pair, 0, side == 0 ? 0x1010 : 0x3232));
+// The fragments of a k tile, four steps of 16 outputs; a bias of 0 where the
+// weight has none.
+template <int kBits, bool kBias>
+__device__ __forceinline__ void make_fragments(
+    const SliceReader<kBits>& reader, const uint8_t* tile,
+    uint32_t (&a)[kStepsPerTile][4]) {
+  const LaneCodes<kBits> codes = reader.codes(tile);
+#pragma unroll
+  for (int s = 0; s < kStepsPerTile; ++s) {
+    const LaneScale scale =
+        spread(reader.scales(tile, s), kBias ? reader.biases(tile, s) : 0u);
+    expand<kBits>(codes, s, scale, reader.centre, a[s]);
+  }
 }
 
-// The fragments of a k tile: four steps of 16 outputs.
-template <int kBits, bool kGated>
-struct FragmentMaker {
-  SliceReader<kBits> first;   // gate, or the only one
-  SliceReader<kBits> second;  // up
-  uint32_t first_centre, second_centre;
-  int side;  // gated: which rows of the slices
-
-  __device__ void make(const uint8_t* first_tile, const uint8_t* second_tile,
-                       uint32_t (&a)[kStepsPerTile][4]) {
-    const int lane = threadIdx.x % 32, g = lane / 4;
-    first.set_tile(first_tile);
-    const LaneCodes<kBits> codes = first.codes(lane);
-    if constexpr (!kGated) {
+// Gated: row `side` of a lane's two, as the fragment's rows g (kHigh 0: gates)
+// or g + 8 (1: ups).
+template <int kBits, bool kBias, int kHigh>
+__device__ __forceinline__ void make_half(const SliceReader<kBits>& reader,
+                                          const uint8_t* tile, int side,
+                                          uint32_t (&a)[kStepsPerTile][4]) {
+  const LaneCodes<kBits> codes = reader.codes(tile);
+  const uint32_t selector = side == 0 ? 0x1010 : 0x3232;
 #pragma unroll
-      for (int s = 0; s < kStepsPerTile; ++s) {
-        const uint2 pair = first.scales(s, g);
-        expand<kBits>(codes, s, spread(pair.x, pair.y), first_centre, a[s]);
-      }
-    } else {
-      second.set_tile(second_tile);
-      const LaneCodes<kBits> ups = second.codes(lane);
-#pragma unroll
-      for (int s = 0; s < kStepsPerTile; ++s) {
-        const uint2 gate = first.scales(s, g), up = second.scales(s, g);
-        const uint2 low =
-            expand_side<kBits>(codes, s, side, first_centre,
-                               twice(gate.x, side), twice(gate.y, side));
-        const uint2 high = expand_side<kBits>(
-            ups, s, side, second_centre, twice(up.x, side), twice(up.y, side));
-        a[s][0] = low.x;
-        a[s][1] = high.x;
-        a[s][2] = low.y;
-        a[s][3] = high.y;
-      }
-    }
+  for (int s = 0; s < kStepsPerTile; ++s) {
+    const uint32_t bias = kBias ? reader.biases(tile, s) : 0u;
+    const uint2 pair = expand_side<kBits>(
+        codes, s, side, reader.centre,
+        as_bf16(__byte_perm(reader.scales(tile, s), 0, selector)),
+        as_bf16(__byte_perm(bias, 0, selector)));
+    a[s][kHigh] = pair.x;
+    a[s][2 + kHigh] = pair.y;
   }
-};
+}
 
 // y as f32: lane 4 g + q holds outputs g and g + 8 of rows 8 j + 2 q and the
 // next.
@@ -252,15 +244,16 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
   const int lane = threadIdx.x % 32;
   const int k_tiles = call.input.k_tiles;
   const int slice = kGated ? 2 * group + warp / 2 : warp;
+  const int side = warp % 2;
   int stage = 0, parity = 0;
   for (int work = blockIdx.x; work < pairs * columns; work += gridDim.x) {
     const int pair = work / columns, row = work % columns * kWidth;
     const WideTile own = wide_tile<kGated>(call, pair, kGated ? 0 : group);
     const WeightTiles& weight = own.piece->weight;
     const WeightTiles& other = kGated ? call.pieces[1].weight : weight;
-    FragmentMaker<kBits, kGated> maker = {
-        SliceReader<kBits>(weight, slice), SliceReader<kBits>(other, slice),
-        centre_pair(weight), centre_pair(other), warp % 2};
+    const SliceReader<kBits> reader(weight, slice), ups(other, slice);
+    const bool has_bias = weight.has_bias != 0;
+    const bool ups_have_bias = other.has_bias != 0;
     float total[kWidth / 2], sum[kWidth / 2];
 #pragma unroll
     for (int i = 0; i < kWidth / 2; ++i) total[i] = 0;
@@ -273,8 +266,17 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
       barrier_wait(ring.full + 8 * stage, parity);
       const uint8_t* base = stages + stage * ring.stage_bytes;
       const uint8_t* codes = base + kWidth * 128;
-      maker.make(codes + (kGated ? 0 : group * ring.weight_bytes),
-                 codes + ring.weight_bytes, fragments);
+      if constexpr (kGated) {
+        has_bias ? make_half<kBits, true, 0>(reader, codes, side, fragments)
+                 : make_half<kBits, false, 0>(reader, codes, side, fragments);
+        codes += ring.weight_bytes;
+        ups_have_bias ? make_half<kBits, true, 1>(ups, codes, side, fragments)
+                      : make_half<kBits, false, 1>(ups, codes, side, fragments);
+      } else {
+        codes += group * ring.weight_bytes;
+        has_bias ? make_fragments<kBits, true>(reader, codes, fragments)
+                 : make_fragments<kBits, false>(reader, codes, fragments);
+      }
       const uint64_t b = wgmma_descriptor(shared_address(base));
       wgmma_fence();
 #pragma unroll
@@ -343,6 +345,8 @@ __global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
     barrier_init_done();
   }
   __syncthreads();
+  let_next_start();
+  wait_for_previous();
   const int pairs = kGated ? call.tile_count : (call.tile_count + 1) / 2;
   const int columns = (call.rows + kWidth - 1) / kWidth;
   if (threadIdx.x >= 256) {
