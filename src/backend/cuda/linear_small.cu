@@ -1,12 +1,13 @@
 // Linear layers of few rows (decode), and of any number of rows on devices
 // without wgmma: y[t, n] = sum_k x[t, k] w[n, k].
 //
-// A thread block makes 16 outputs (a slice) for up to 8 * kTiles rows. Its
-// warps take ranges of 512 k: each asks for its range's codes and scales at
-// once, even before the kernel before has ended, then for its range's
-// activations, expands the codes in registers and walks them in m16n8k16 steps.
-// The ranges' sums meet in shared memory and are added in ascending order.
-// Bound by the bytes of the weights, each read once for every 8 * kTiles rows.
+// A thread block makes 16 outputs (a slice) for up to 8 * kTiles rows, then the
+// next slice of its share. Its warps take ranges of 512 k: each asks for all
+// codes and scales of its next range before it expands those of the present one
+// and walks them in m16n8k16 steps; the first even before the kernel before has
+// ended. A slice's ranges meet in shared memory and are added in ascending
+// order. Bound by the bytes of the weights, each read once for every
+// 8 * kTiles rows.
 #include "backend/cuda/activation.cuh"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/mma.cuh"
@@ -17,7 +18,7 @@
 namespace carat::cuda {
 namespace {
 
-constexpr int kMostWarps = 10;
+constexpr int kMostWarps = 5;                      // gated: for each of the two
 constexpr int kRangeRowBytes = kRangeTiles * 128;  // a row's part of a range
 constexpr int kZeroBytes = 16;  // what stands for rows that do not exist
 
@@ -89,7 +90,7 @@ __device__ __forceinline__ void load_activations(const ActivationSlab& input,
   __syncwarp();
 }
 
-template <int kBits, int kTiles>
+template <int kBits, int kTiles, bool kBias>
 __device__ __forceinline__ void multiply_range(
     const WeightTiles& weight, const RangeWeights<kBits>& loaded, int count,
     uint32_t activations, uint32_t zeros, int rows, float (&sum)[kTiles][4]) {
@@ -128,7 +129,7 @@ __device__ __forceinline__ void multiply_range(
       const int from = (lane & 28) | (s >> shift);
       const LaneScale scale =
           spread(__shfl_sync(0xffffffffu, loaded.scales[i], from),
-                 __shfl_sync(0xffffffffu, loaded.biases[i], from));
+                 kBias ? __shfl_sync(0xffffffffu, loaded.biases[i], from) : 0u);
       uint32_t a[4];
       expand<kBits>(loaded.codes[i], s, scale, centre, a);
 #pragma unroll
@@ -151,113 +152,43 @@ __device__ __forceinline__ float joined(const float* partials, int ranges,
   return total;
 }
 
-// One warp's ranges of a slice: first, first + step, ...
-struct Share {
-  const uint8_t* slice;
-  int first_range;
-  int range_step;
-  int ranges;
-  int first_row;
-  int rows;  // of this tile
-  uint32_t activations;
-  uint32_t zeros;
-  float* partials;
+// Where a slice lies.
+struct SlicePlace {
+  const LinearPiece* piece;
+  int tile;   // within the piece
+  int slice;  // within the tile
+
+  __device__ const uint8_t* data() const {
+    const WeightTiles& weight = piece->weight;
+    return weight.data + (int64_t{tile} * weight.k_tiles * kSlices + slice) *
+                             weight.slice_bytes;
+  }
 };
 
-template <int kBits, int kTiles>
-__device__ __forceinline__ void sum_ranges(const LinearCall& call,
-                                           const WeightTiles& weight,
-                                           const Share& share) {
-  const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
-  bool has_waited = false;
-  for (int range = share.first_range; range < share.ranges;
-       range += share.range_step) {
-    RangeWeights<kBits> loaded;
-    loaded.load(weight, share.slice, range);
-    if (!has_waited) {
-      wait_for_previous();
-      has_waited = true;
-    }
-    const int count = min(kRangeTiles, weight.k_tiles - range * kRangeTiles);
-    __syncwarp();  // the range before has been read
-    load_activations(call.input, range, count, share.first_row, share.rows,
-                     share.activations);
-    float sum[kTiles][4];
-    multiply_range<kBits, kTiles>(weight, loaded, count, share.activations,
-                                  share.zeros, share.rows, sum);
-#pragma unroll
-    for (int j = 0; j < kTiles; ++j) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int t = 8 * j + 2 * q + (i & 1), n = g + 8 * (i >> 1);
-        share.partials[(range * 8 * kTiles + t) * kSliceRows + n] = sum[j][i];
-      }
-    }
+template <bool kGated>
+__device__ __forceinline__ SlicePlace find_slice(const LinearCall& call,
+                                                 int index, int half) {
+  const int tile = index / kSlices, slice = index % kSlices;
+  if constexpr (kGated) return {&call.pieces[half], tile, slice};
+  int piece = 0;
+  while (piece + 1 < call.piece_count &&
+         tile >= call.pieces[piece + 1].first_tile) {
+    ++piece;
   }
-  if (!has_waited) wait_for_previous();
+  return {&call.pieces[piece], tile - call.pieces[piece].first_tile, slice};
 }
 
-template <int kBits, int kTiles, bool kGated>
-__global__ __launch_bounds__(
-    32 * kMostWarps,
-    kBits == 4 && kTiles == 1
-        ? 2
-        : 1) void linear_small_kernel(const __grid_constant__ LinearCall call) {
-  extern __shared__ __align__(128) uint8_t shared[];
-  let_next_start();
-  const int tile = blockIdx.x / kSlices, slice_index = blockIdx.x % kSlices;
-  int piece = 0, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-  const int first_row = blockIdx.y * 8 * kTiles;
-  const int rows = min(call.rows - first_row, 8 * kTiles);
-
-  // Zeros, activations of each warp, partial sums [gate, up][range][row][n].
-  if (threadIdx.x == 0) {
-    *reinterpret_cast<uint4*>(shared) = make_uint4(0, 0, 0, 0);
-  }
-  const int most_rows = min(call.rows, 8 * kTiles);
-  const uint32_t base = shared_address(shared);
-  auto* partials = reinterpret_cast<float*>(shared + kZeroBytes +
-                                            warps * most_rows * kRangeRowBytes);
-  Share share;
-  share.zeros = base;
-  share.activations = base + kZeroBytes + warp * most_rows * kRangeRowBytes;
-  __syncthreads();
-
-  if constexpr (kGated) {
-    warps /= 2;
-    piece = warp / warps;
-    warp %= warps;
-  } else {
-    while (piece + 1 < call.piece_count &&
-           tile >= call.pieces[piece + 1].first_tile) {
-      ++piece;
-    }
-  }
-  const LinearPiece& part = call.pieces[piece];
-  const WeightTiles& weight = part.weight;
-  const int own_tile = kGated ? tile : tile - part.first_tile;
-  const int ranges = (weight.k_tiles + kRangeTiles - 1) / kRangeTiles;
+// Stores a slice's outputs; all threads of the block.
+template <int kTiles, bool kGated>
+__device__ __forceinline__ void store_slice(const LinearCall& call, int index,
+                                            const float* partials, int ranges,
+                                            int first_row, int rows) {
   constexpr int kPartial = kSliceRows * 8 * kTiles;
-  share.slice = weight.data +
-                (int64_t{own_tile} * weight.k_tiles * kSlices + slice_index) *
-                    weight.slice_bytes;
-  share.first_range = warp;
-  share.range_step = warps;
-  share.ranges = ranges;
-  share.first_row = first_row;
-  share.rows = rows;
-  share.partials = partials + (kGated ? piece * ranges * kPartial : 0);
-  if constexpr (kBits == kMixedBits) {
-    weight.bits == 4 ? sum_ranges<4, kTiles>(call, weight, share)
-                     : sum_ranges<8, kTiles>(call, weight, share);
-  } else {
-    sum_ranges<kBits, kTiles>(call, weight, share);
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < kPartial; i += blockDim.x) {
+  const SlicePlace place = find_slice<kGated>(call, index, 0);
+  for (int i = threadIdx.x; i < kSliceRows * rows; i += blockDim.x) {
     const int n = i % kSliceRows, t = i / kSliceRows;
-    const int output = own_tile * kTileRows + slice_index * kSliceRows + n;
-    if (t >= rows || output >= weight.rows) continue;
+    const int output = place.tile * kTileRows + place.slice * kSliceRows + n;
+    if (output >= place.piece->weight.rows) continue;
     const int64_t row = first_row + t;
     const float value = joined<kTiles>(partials, ranges, n, t);
     if constexpr (kGated) {
@@ -266,42 +197,149 @@ __global__ __launch_bounds__(
       *slab_at(call.gated_out, row, output) =
           __float2bfloat16_rn(gated(value, up, call.is_silu != 0));
     } else {
-      part.out.data[row * part.out.stride + output] = value;
+      const Rows& out = place.piece->out;
+      out.data[row * out.stride + output] = value;
     }
   }
 }
 
+// A warp's part: its ranges `warp`, `warp + warps`, ... of every slice.
 template <int kBits, int kTiles, bool kGated>
-void launch(LaunchQueue& queue, const LinearCall& call) {
-  const int ranges =
-      (call.pieces[0].weight.k_tiles + kRangeTiles - 1) / kRangeTiles;
+__device__ __forceinline__ void run_warp(const LinearCall& call, int half,
+                                         int warp, int warps,
+                                         uint32_t activations, uint32_t zeros,
+                                         float* partials) {
+  const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+  const int k_tiles = call.input.k_tiles;
+  const int ranges = (k_tiles + kRangeTiles - 1) / kRangeTiles;
+  const int rounds = (ranges + warps - 1) / warps;
+  const int slices = call.tile_count * kSlices;
+  const int first_row = blockIdx.y * 8 * kTiles;
+  const int rows = min(call.rows - first_row, 8 * kTiles);
+  constexpr int kPartial = kSliceRows * 8 * kTiles;
+  const int buffer = ranges * kPartial * (kGated ? 2 : 1);
+
+  const auto load = [&](RangeWeights<kBits>& to, int index, int range) {
+    if (index >= slices || range >= ranges) return;
+    const SlicePlace place = find_slice<kGated>(call, index, half);
+    to.load(place.piece->weight, place.data(), range);
+  };
+  RangeWeights<kBits> next;
+  load(next, blockIdx.x, warp);
+  wait_for_previous();
+  int parity = 0, loaded_range = -1;
+  for (int index = blockIdx.x; index < slices; index += gridDim.x) {
+    const WeightTiles& weight =
+        find_slice<kGated>(call, index, half).piece->weight;
+    for (int round = 0; round < rounds; ++round) {
+      const int range = warp + round * warps;
+      const RangeWeights<kBits> present = next;
+      round + 1 < rounds ? load(next, index, range + warps)
+                         : load(next, index + gridDim.x, warp);
+      if (range >= ranges) continue;
+      const int count = min(kRangeTiles, k_tiles - range * kRangeTiles);
+      if (range != loaded_range) {
+        __syncwarp();  // the range before has been read
+        load_activations(call.input, range, count, first_row, rows,
+                         activations);
+        loaded_range = range;
+      }
+      float sum[kTiles][4];
+      weight.has_bias != 0
+          ? multiply_range<kBits, kTiles, true>(weight, present, count,
+                                                activations, zeros, rows, sum)
+          : multiply_range<kBits, kTiles, false>(weight, present, count,
+                                                 activations, zeros, rows, sum);
+      float* to =
+          partials + parity * buffer + (half * ranges + range) * kPartial;
+#pragma unroll
+      for (int j = 0; j < kTiles; ++j) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int t = 8 * j + 2 * q + (i & 1), n = g + 8 * (i >> 1);
+          to[t * kSliceRows + n] = sum[j][i];
+        }
+      }
+    }
+    // Two buffers: the next slice's sums do not wait for this one's stores.
+    __syncthreads();
+    store_slice<kTiles, kGated>(call, index, partials + parity * buffer, ranges,
+                                first_row, rows);
+    parity ^= 1;
+  }
+}
+
+template <int kBits, int kTiles, bool kGated>
+__global__ __launch_bounds__(
+    32 * kMostWarps * (kGated ? 2 : 1),
+    kGated
+        ? 1
+        : 2) void linear_small_kernel(const __grid_constant__ LinearCall call) {
+  extern __shared__ __align__(128) uint8_t shared[];
+  let_next_start();
+  // Zeros, activations of each warp, twice partial sums [half][range][row][n].
+  if (threadIdx.x == 0) {
+    *reinterpret_cast<uint4*>(shared) = make_uint4(0, 0, 0, 0);
+  }
+  __syncthreads();
+  int warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  const int most_rows = min(call.rows, 8 * kTiles);
+  const uint32_t zeros = shared_address(shared);
+  const uint32_t activations =
+      zeros + kZeroBytes + warp * most_rows * kRangeRowBytes;
+  auto* partials = reinterpret_cast<float*>(shared + kZeroBytes +
+                                            warps * most_rows * kRangeRowBytes);
+  int half = 0;
+  if constexpr (kGated) {
+    warps /= 2;
+    half = warp / warps;
+    warp %= warps;
+  }
+  if constexpr (kBits == kMixedBits) {
+    // Both sides meet at the same barriers, one for each slice.
+    call.pieces[half].weight.bits == 4
+        ? run_warp<4, kTiles, kGated>(call, half, warp, warps, activations,
+                                      zeros, partials)
+        : run_warp<8, kTiles, kGated>(call, half, warp, warps, activations,
+                                      zeros, partials);
+  } else {
+    run_warp<kBits, kTiles, kGated>(call, half, warp, warps, activations, zeros,
+                                    partials);
+  }
+}
+
+template <int kBits, int kTiles, bool kGated>
+void launch(LaunchQueue& queue, const DeviceTraits& device,
+            const LinearCall& call) {
+  const int ranges = (call.input.k_tiles + kRangeTiles - 1) / kRangeTiles;
   const int parts = kGated ? 2 : 1;
-  const int most = kMostWarps / parts;
   // As few warps as do it in the fewest rounds.
-  const int rounds = (ranges + most - 1) / most;
+  const int rounds = (ranges + kMostWarps - 1) / kMostWarps;
   const int warps = (ranges + rounds - 1) / rounds * parts;
   const int rows = call.rows < 8 * kTiles ? call.rows : 8 * kTiles;
   const int shared = kZeroBytes + warps * rows * kRangeRowBytes +
-                     parts * ranges * kSliceRows * 8 * kTiles * 4;
+                     2 * parts * ranges * kSliceRows * 8 * kTiles * 4;
+  const int slices = call.tile_count * kSlices;
+  const int resident = device.processors * (kGated ? 1 : 2);
   queue.launch(
       linear_small_kernel<kBits, kTiles, kGated>,
-      {dim3(static_cast<unsigned>(call.tile_count * kSlices),
+      {dim3(static_cast<unsigned>(slices < resident ? slices : resident),
             static_cast<unsigned>((call.rows + 8 * kTiles - 1) / (8 * kTiles))),
        32 * warps, shared},
       call);
 }
 
 template <int kBits, bool kGated>
-void launch_for_rows(LaunchQueue& queue, const LinearCall& call,
-                     int shared_bytes) {
+void launch_for_rows(LaunchQueue& queue, const DeviceTraits& device,
+                     const LinearCall& call) {
   // 16 rows a pass where their activations fit: 16 KB a warp.
   constexpr int kWideBytes = 200 * 1024;
-  const bool fits = shared_bytes >= kWideBytes &&
-                    call.pieces[0].weight.k_tiles <= 40 * kRangeTiles;
+  const bool fits = device.shared_bytes >= kWideBytes &&
+                    call.input.k_tiles <= 40 * kRangeTiles;
   if (call.rows <= 8 || !fits) {
-    launch<kBits, 1, kGated>(queue, call);
+    launch<kBits, 1, kGated>(queue, device, call);
   } else {
-    launch<kBits, 2, kGated>(queue, call);
+    launch<kBits, 2, kGated>(queue, device, call);
   }
 }
 
@@ -309,15 +347,14 @@ void launch_for_rows(LaunchQueue& queue, const LinearCall& call,
 
 void launch_linear_small(LaunchQueue& queue, const DeviceTraits& device,
                          const LinearCall& call, int bits, bool gated) {
-  const int shared = device.shared_bytes;
   if (bits == kMixedBits) {
-    launch_for_rows<kMixedBits, true>(queue, call, shared);
+    launch_for_rows<kMixedBits, true>(queue, device, call);
   } else if (bits == 4) {
-    gated ? launch_for_rows<4, true>(queue, call, shared)
-          : launch_for_rows<4, false>(queue, call, shared);
+    gated ? launch_for_rows<4, true>(queue, device, call)
+          : launch_for_rows<4, false>(queue, device, call);
   } else {
-    gated ? launch_for_rows<8, true>(queue, call, shared)
-          : launch_for_rows<8, false>(queue, call, shared);
+    gated ? launch_for_rows<8, true>(queue, device, call)
+          : launch_for_rows<8, false>(queue, device, call);
   }
 }
 

@@ -147,40 +147,23 @@ struct SliceReader {
   }
 };
 
-// The fragments of a k tile, four steps of 16 outputs; a bias of 0 where the
-// weight has none.
-template <int kBits, bool kBias>
-__device__ __forceinline__ void make_fragments(
-    const SliceReader<kBits>& reader, const uint8_t* tile,
-    uint32_t (&a)[kStepsPerTile][4]) {
-  const LaneCodes<kBits> codes = reader.codes(tile);
-#pragma unroll
-  for (int s = 0; s < kStepsPerTile; ++s) {
-    const LaneScale scale =
-        spread(reader.scales(tile, s), kBias ? reader.biases(tile, s) : 0u);
-    expand<kBits>(codes, s, scale, reader.centre, a[s]);
-  }
-}
+// A lane's part of a k tile.
+template <int kBits>
+struct LaneTile {
+  LaneCodes<kBits> codes;
+  uint32_t scales[kStepsPerTile];
+  uint32_t biases[kStepsPerTile];
 
-// Gated: row `side` of a lane's two, as the fragment's rows g (kHigh 0: gates)
-// or g + 8 (1: ups).
-template <int kBits, bool kBias, int kHigh>
-__device__ __forceinline__ void make_half(const SliceReader<kBits>& reader,
-                                          const uint8_t* tile, int side,
-                                          uint32_t (&a)[kStepsPerTile][4]) {
-  const LaneCodes<kBits> codes = reader.codes(tile);
-  const uint32_t selector = side == 0 ? 0x1010 : 0x3232;
+  __device__ __forceinline__ void load(const SliceReader<kBits>& reader,
+                                       const uint8_t* tile, bool has_bias) {
+    codes = reader.codes(tile);
 #pragma unroll
-  for (int s = 0; s < kStepsPerTile; ++s) {
-    const uint32_t bias = kBias ? reader.biases(tile, s) : 0u;
-    const uint2 pair = expand_side<kBits>(
-        codes, s, side, reader.centre,
-        as_bf16(__byte_perm(reader.scales(tile, s), 0, selector)),
-        as_bf16(__byte_perm(bias, 0, selector)));
-    a[s][kHigh] = pair.x;
-    a[s][2 + kHigh] = pair.y;
+    for (int s = 0; s < kStepsPerTile; ++s) {
+      scales[s] = reader.scales(tile, s);
+      biases[s] = has_bias ? reader.biases(tile, s) : 0u;
+    }
   }
-}
+};
 
 // y as f32: lane 4 g + q holds outputs g and g + 8 of rows 8 j + 2 q and the
 // next.
@@ -245,6 +228,7 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
   const int k_tiles = call.input.k_tiles;
   const int slice = kGated ? 2 * group + warp / 2 : warp;
   const int side = warp % 2;
+  const uint32_t selector = side == 0 ? 0x1010 : 0x3232;
   int stage = 0, parity = 0;
   for (int work = blockIdx.x; work < pairs * columns; work += gridDim.x) {
     const int pair = work / columns, row = work % columns * kWidth;
@@ -259,36 +243,49 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
     for (int i = 0; i < kWidth / 2; ++i) total[i] = 0;
 
     int previous = -1;
-    uint32_t a[2][kStepsPerTile][4];
-    // Four steps on the stage's tile; leaves them running.
-    const auto step = [&](uint32_t(&fragments)[kStepsPerTile][4],
-                          int is_later) {
+    uint32_t a[2][4];
+    // The stage's tile, step by step: while one step is multiplied, the next
+    // one's weights are expanded. Leaves the last step running.
+    const auto multiply_tile = [&](int is_later) {
       barrier_wait(ring.full + 8 * stage, parity);
       const uint8_t* base = stages + stage * ring.stage_bytes;
       const uint8_t* codes = base + kWidth * 128;
+      LaneTile<kBits> tile, up_tile;
       if constexpr (kGated) {
-        has_bias ? make_half<kBits, true, 0>(reader, codes, side, fragments)
-                 : make_half<kBits, false, 0>(reader, codes, side, fragments);
-        codes += ring.weight_bytes;
-        ups_have_bias ? make_half<kBits, true, 1>(ups, codes, side, fragments)
-                      : make_half<kBits, false, 1>(ups, codes, side, fragments);
+        tile.load(reader, codes, has_bias);
+        up_tile.load(ups, codes + ring.weight_bytes, ups_have_bias);
       } else {
-        codes += group * ring.weight_bytes;
-        has_bias ? make_fragments<kBits, true>(reader, codes, fragments)
-                 : make_fragments<kBits, false>(reader, codes, fragments);
+        tile.load(reader, codes + group * ring.weight_bytes, has_bias);
       }
       const uint64_t b = wgmma_descriptor(shared_address(base));
-      wgmma_fence();
 #pragma unroll
       for (int s = 0; s < kStepsPerTile; ++s) {
-        Wgmma<kWidth>::step(sum, fragments[s], b + 2 * s,
-                            s == 0 ? is_later : 1);
-      }
-      wgmma_commit();
-      wgmma_wait<1>();
-      // The tile before has been read.
-      if (previous >= 0 && lane == 0) {
-        barrier_arrive(ring.empty + 8 * previous);
+        uint32_t(&fragment)[4] = a[s % 2];
+        if constexpr (kGated) {
+          const uint2 gate = expand_side<kBits>(
+              tile.codes, s, side, reader.centre,
+              as_bf16(__byte_perm(tile.scales[s], 0, selector)),
+              as_bf16(__byte_perm(tile.biases[s], 0, selector)));
+          const uint2 up = expand_side<kBits>(
+              up_tile.codes, s, side, ups.centre,
+              as_bf16(__byte_perm(up_tile.scales[s], 0, selector)),
+              as_bf16(__byte_perm(up_tile.biases[s], 0, selector)));
+          fragment[0] = gate.x;
+          fragment[1] = up.x;
+          fragment[2] = gate.y;
+          fragment[3] = up.y;
+        } else {
+          expand<kBits>(tile.codes, s, spread(tile.scales[s], tile.biases[s]),
+                        reader.centre, fragment);
+        }
+        wgmma_fence();
+        Wgmma<kWidth>::step(sum, fragment, b + 2 * s, s == 0 ? is_later : 1);
+        wgmma_commit();
+        wgmma_wait<1>();
+        // The tile before has been read.
+        if (s == 0 && previous >= 0 && lane == 0) {
+          barrier_arrive(ring.empty + 8 * previous);
+        }
       }
       previous = stage;
       if (++stage == ring.count) {
@@ -300,11 +297,7 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
     for (int first = 0; first < k_tiles; first += kRangeTiles) {
       const int count = min(kRangeTiles, k_tiles - first);
 #pragma unroll 1
-      for (int i = 0; i + 1 < count; i += 2) {
-        step(a[0], i > 0);
-        step(a[1], 1);
-      }
-      if (count % 2 != 0) step(a[0], count > 1);
+      for (int i = 0; i < count; ++i) multiply_tile(i > 0);
       wgmma_wait<0>();
       pin(sum);
       if (lane == 0) barrier_arrive(ring.empty + 8 * previous);

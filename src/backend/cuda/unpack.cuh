@@ -17,6 +17,21 @@ __device__ __forceinline__ uint32_t as_bits(__nv_bfloat162 pair) {
   return *reinterpret_cast<uint32_t*>(&pair);
 }
 
+// (word & mask) | 0x43004300 in one instruction: two constants, of which the
+// compiler would make two.
+__device__ __forceinline__ uint32_t onto_128(uint32_t word, uint32_t mask) {
+  uint32_t result;
+  asm("lop3.b32 %0, %1, %2, 0x43004300, 0xea;"
+      : "=r"(result)
+      : "r"(word), "r"(mask));
+  return result;
+}
+// A constant that the compiler does not fold.
+__device__ __forceinline__ uint32_t opaque(uint32_t value) {
+  asm("" : "+r"(value));
+  return value;
+}
+
 // A lane's codes of one k tile: 1 or 2 vectors of 16 bytes.
 template <int kBits>
 struct LaneCodes {
@@ -58,7 +73,7 @@ __device__ __forceinline__ void expand(const LaneCodes<kBits>& codes, int s,
     const uint32_t word = word_of(codes.planes[0], s);
 #pragma unroll
     for (int x = 0; x < 4; ++x) {
-      const uint32_t code = ((word >> (4 * x)) & 0x000f000fu) | 0x43004300u;
+      const uint32_t code = onto_128(word >> (4 * x), opaque(0x000f000fu));
       const __nv_bfloat162 w = __hsub2(as_bf16(code), as_bf16(centre));
       a[x] = as_bits(__hfma2(w, scale.scale[x & 1], scale.bias[x & 1]));
     }
@@ -90,7 +105,8 @@ __device__ __forceinline__ uint2 expand_side(const LaneCodes<kBits>& codes,
     if constexpr (kBits == 4) {
       const uint32_t word =
           word_of(codes.planes[0], s) >> (4 * side + 8 * high);
-      w = __hsub2(as_bf16((word & 0x000f000fu) | 0x43004300u), as_bf16(centre));
+      w = __hsub2(as_bf16(onto_128(word, opaque(0x000f000fu))),
+                  as_bf16(centre));
     } else {
       const uint32_t word =
           word_of(codes.planes[s / 2], 2 * (s & 1) + high) >> (8 * side);
