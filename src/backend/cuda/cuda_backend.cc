@@ -375,7 +375,7 @@ class CudaBackend : public Backend {
   void wait(int64_t ticket) override { queue_->wait(ticket); }
 
  private:
-  static constexpr int64_t kChunkTokens = 1024;
+  static constexpr int64_t kChunkTokens = 2048;
   static constexpr int64_t kSplitStep = 4;
   static constexpr size_t kStagePadding = 512;
 

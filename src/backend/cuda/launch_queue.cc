@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kAlignment = 256;
 constexpr size_t kFirstStaging = size_t{1} << 20;
-constexpr size_t kMostGraphs = 16;
+constexpr size_t kMostGraphs = 48;
 
 size_t aligned(size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -163,11 +163,16 @@ LaunchQueue::Graph& LaunchQueue::find_graph() {
     if (graph.notes == current) return graph;
   }
   if (graphs_.size() == kMostGraphs) {
+    // One that was seen only once goes first, else the longest unused.
+    const auto age = [](const Graph& graph) {
+      return std::pair(graph.executable != nullptr, graph.last_use);
+    };
     const auto oldest = std::min_element(
         graphs_.begin(), graphs_.end(),
-        [](const Graph& a, const Graph& b) { return a.last_use < b.last_use; });
+        [&](const Graph& a, const Graph& b) { return age(a) < age(b); });
     if (oldest->executable != nullptr) {
-      cudaGraphExecDestroy(oldest->executable);
+      check(cudaStreamSynchronize(stream_), "waiting for the device");
+      check(cudaGraphExecDestroy(oldest->executable), "dropping a graph");
     }
     graphs_.erase(oldest);
   }

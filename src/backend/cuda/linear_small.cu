@@ -8,6 +8,8 @@
 // ended. A slice's ranges meet in shared memory and are added in ascending
 // order. Bound by the bytes of the weights, each read once for every
 // 8 * kTiles rows.
+#include <type_traits>
+
 #include "backend/cuda/activation.cuh"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/mma.cuh"
@@ -90,53 +92,83 @@ __device__ __forceinline__ void load_activations(const ActivationSlab& input,
   __syncwarp();
 }
 
-template <int kBits, int kTiles, bool kBias>
-__device__ __forceinline__ void multiply_range(
-    const WeightTiles& weight, const RangeWeights<kBits>& loaded, int count,
+// kGroupSteps: steps that share a scale.
+template <int kBits, int kTiles, bool kBias, int kGroupSteps>
+__device__ __forceinline__ void multiply_steps(
+    const RangeWeights<kBits>& loaded, uint32_t centre, int count,
     uint32_t activations, uint32_t zeros, int rows, float (&sum)[kTiles][4]) {
   const int lane = threadIdx.x % 32;
-  const uint32_t centre = centre_pair(weight);
-  const int shift = weight.steps_per_group == 4   ? 2
-                    : weight.steps_per_group == 2 ? 1
-                                                  : 0;
 #pragma unroll
   for (int j = 0; j < kTiles; ++j) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) sum[j][i] = 0;
   }
+  // Where this lane finds row `lane % 8` of each eight; zeros where none is.
+  uint32_t address[kTiles][2];
+  int stride[kTiles];
+#pragma unroll
+  for (int j = 0; j < kTiles; ++j) {
+    const int row = 8 * j + lane % 8;
+    stride[j] = row < rows ? rows * 128 : 0;
+#pragma unroll
+    for (int pair = 0; pair < 2; ++pair) {
+      const int chunk = (4 * pair + lane / 8) ^ (row & 7);
+      address[j][pair] =
+          row < rows ? activations + row * 128 + chunk * 16 : zeros;
+    }
+  }
 #pragma unroll
   for (int i = 0; i < kRangeTiles; ++i) {
     if (i >= count) break;
-    uint32_t b[kTiles][kStepsPerTile][2];
+    uint32_t b[kTiles][2][4];
 #pragma unroll
     for (int j = 0; j < kTiles; ++j) {
-      const int row = 8 * j + lane % 8;
 #pragma unroll
       for (int pair = 0; pair < 2; ++pair) {
-        const int chunk = (4 * pair + lane / 8) ^ (row & 7);
-        uint32_t r[4];
-        load_matrices(r, row < rows
-                             ? activations + (i * rows + row) * 128 + chunk * 16
-                             : zeros);
-        b[j][2 * pair][0] = r[0];
-        b[j][2 * pair][1] = r[1];
-        b[j][2 * pair + 1][0] = r[2];
-        b[j][2 * pair + 1][1] = r[3];
+        load_matrices(b[j][pair], address[j][pair]);
+        address[j][pair] += stride[j];
       }
     }
+    LaneScale scale;
 #pragma unroll
     for (int s = 0; s < kStepsPerTile; ++s) {
-      const int from = (lane & 28) | (s >> shift);
-      const LaneScale scale =
-          spread(__shfl_sync(0xffffffffu, loaded.scales[i], from),
-                 kBias ? __shfl_sync(0xffffffffu, loaded.biases[i], from) : 0u);
+      if (s % kGroupSteps == 0) {
+        const int from = (lane & 28) | (s / kGroupSteps);
+        scale = spread(
+            __shfl_sync(0xffffffffu, loaded.scales[i], from),
+            kBias ? __shfl_sync(0xffffffffu, loaded.biases[i], from) : 0u);
+      }
       uint32_t a[4];
       expand<kBits>(loaded.codes[i], s, scale, centre, a);
 #pragma unroll
       for (int j = 0; j < kTiles; ++j) {
-        mma_bf16(sum[j], a, b[j][s][0], b[j][s][1]);
+        mma_bf16(sum[j], a, b[j][s / 2][2 * (s % 2)],
+                 b[j][s / 2][2 * (s % 2) + 1]);
       }
     }
+  }
+}
+
+template <int kBits, int kTiles>
+__device__ __forceinline__ void multiply_range(
+    const WeightTiles& weight, const RangeWeights<kBits>& loaded, int count,
+    uint32_t activations, uint32_t zeros, int rows, float (&sum)[kTiles][4]) {
+  const uint32_t centre = centre_pair(weight);
+  const auto run = [&](auto bias, auto steps) {
+    multiply_steps<kBits, kTiles, decltype(bias)::value,
+                   decltype(steps)::value>(loaded, centre, count, activations,
+                                           zeros, rows, sum);
+  };
+  const std::integral_constant<int, 1> one;
+  const std::integral_constant<int, 2> two;
+  const std::integral_constant<int, 4> four;
+  const int steps = weight.steps_per_group;
+  if (weight.has_bias != 0) {
+    const std::true_type yes;
+    steps == 4 ? run(yes, four) : steps == 2 ? run(yes, two) : run(yes, one);
+  } else {
+    const std::false_type no;
+    steps == 4 ? run(no, four) : steps == 2 ? run(no, two) : run(no, one);
   }
 }
 
@@ -245,11 +277,8 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
         loaded_range = range;
       }
       float sum[kTiles][4];
-      weight.has_bias != 0
-          ? multiply_range<kBits, kTiles, true>(weight, present, count,
-                                                activations, zeros, rows, sum)
-          : multiply_range<kBits, kTiles, false>(weight, present, count,
-                                                 activations, zeros, rows, sum);
+      multiply_range<kBits, kTiles>(weight, present, count, activations, zeros,
+                                    rows, sum);
       float* to =
           partials + parity * buffer + (half * ranges + range) * kPartial;
 #pragma unroll
