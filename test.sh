@@ -27,7 +27,8 @@ HELP
   esac
 done
 
-need_packages "${build_packages[@]}"
+# xz-utils: some golden data is compressed.
+need_packages "${build_packages[@]}" xz-utils
 model=$(default_model)
 if [ ! -e "$model" ] && [ -n "$with_model" ]; then fetch_model; fi
 if [ -e "$model" ]; then

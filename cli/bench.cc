@@ -21,7 +21,9 @@
 #include "cli/output.h"
 #include "cli/peak_memory.h"
 #include "cli/progress_bar.h"
+#include "cli/prompt_input.h"
 #include "cli/sweep_plot.h"
+#include "cli/synthetic_flags.h"
 #include "cli/text_file.h"
 #include "fmt/format.h"
 
@@ -32,6 +34,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Flags {
   EngineFlags engine;
+  SyntheticFlags synthetic;
   std::string prompt_tokens = "128,577,1600";
   std::string chunks = "64,128,256,512,1024";
   std::string modes = "full,chunked";
@@ -40,6 +43,7 @@ struct Flags {
   int repeats = 5;
   std::optional<std::string> json;  // empty: standard output
   std::string plot;
+  std::string tokens_file;
 };
 
 double ms_since(Clock::time_point start) {
@@ -62,7 +66,19 @@ std::vector<int32_t> made_up_prompt(const Engine& engine, int64_t tokens) {
   return ids;
 }
 
+// The first of the file's ids, which must be enough.
+std::vector<int32_t> cut_prompt(const std::vector<int32_t>& ids,
+                                int64_t tokens) {
+  if (std::ssize(ids) < tokens) {
+    throw UsageError(
+        fmt::format("--tokens-file: {} ids are too few for a prompt of {}",
+                    ids.size(), tokens));
+  }
+  return {ids.begin(), ids.begin() + tokens};
+}
+
 struct Plan {
+  std::vector<int32_t> ids;  // empty: made up
   std::vector<int64_t> lengths;
   std::vector<int64_t> chunks;
   bool full = false;
@@ -119,6 +135,9 @@ double run_decode(Session& session, int64_t tokens) {
 
 Plan parse_plan(const Flags& flags) {
   Plan plan;
+  if (!flags.tokens_file.empty()) {
+    plan.ids = parse_token_ids("--tokens-file", read_file(flags.tokens_file));
+  }
   plan.lengths = parse_numbers("--prompt-tokens", flags.prompt_tokens, 1);
   plan.chunks = parse_numbers("--chunks", flags.chunks, 1);
   if (plan.lengths.empty()) throw UsageError("--prompt-tokens: no length");
@@ -204,7 +223,8 @@ void measure(Engine& engine, const Plan& plan, BenchReport& report,
   for (const int64_t tokens : plan.lengths) {
     const bool sweep = tokens == report.sweep_prompt_tokens;
     lengths.push_back(
-        {.prompt = made_up_prompt(engine, tokens),
+        {.prompt = plan.ids.empty() ? made_up_prompt(engine, tokens)
+                                    : cut_prompt(plan.ids, tokens),
          .timings = plan_timings(engine, plan, tokens, sweep),
          .decode = {.prompt_tokens = tokens, .tokens = decode_tokens}});
   }
@@ -219,15 +239,25 @@ void measure(Engine& engine, const Plan& plan, BenchReport& report,
 
 int run(const Flags& flags) {
   const Plan plan = parse_plan(flags);
+  EngineFlags engine_flags = flags.engine;
   watch_interrupts();
+  std::optional<TemporaryModel> temporary;
+  if (!flags.synthetic.shape.empty()) {
+    if (!engine_flags.model.empty()) {
+      throw UsageError("give only one of --model and --shape");
+    }
+    temporary.emplace(flags.synthetic);
+    engine_flags.model = temporary->path().string();
+  }
   const Clock::time_point start = Clock::now();
-  const std::unique_ptr<Engine> engine = load_engine(flags.engine);
+  const std::unique_ptr<Engine> engine = load_engine(engine_flags);
 
   BenchReport report;
   report.load_ms = ms_since(start);
+  temporary.reset();
   report.config = engine->config();
   report.model = report.config.name.empty()
-                     ? std::filesystem::path(resolve_model(flags.engine.model))
+                     ? std::filesystem::path(resolve_model(engine_flags.model))
                            .filename()
                            .string()
                      : report.config.name;
@@ -276,6 +306,10 @@ Action add_bench(CLI::App& app) {
                  "Tokens to decode after each prompt; 0: none")
       ->check(whole_number(0))
       ->option_text("N [32]");
+  app.add_option("--tokens-file", flags->tokens_file,
+                 "Begin every prompt with these ids, as carat tokenize prints "
+                 "them, instead of made-up ones")
+      ->option_text("PATH");
   app.add_option("--repeat", flags->repeats,
                  "Runs of each setting; the median counts")
       ->check(whole_number(1, 10000))
@@ -287,6 +321,7 @@ Action add_bench(CLI::App& app) {
       ->option_text("[PATH]");
   app.add_option("--plot", flags->plot, "Draw the sweep as SVG")
       ->option_text("PATH");
+  add_synthetic_flags(app, flags->synthetic);
   add_engine_flags(app, flags->engine);
   app.footer(
       "peak: share of the machine's measured integer peak that the linear "
@@ -294,6 +329,7 @@ Action add_bench(CLI::App& app) {
       "token reads every weight\nonce. transient: workspace and logits.\n\n"
       "Examples:\n"
       "  carat bench\n"
+      "  carat bench --shape gemma3-4b --encoding q4_0\n"
       "  carat bench --prompt-tokens 577 --repeat 9 --plot sweep.svg\n"
       "  carat bench --modes chunked --chunks 32,64,128 --json figures.json");
   return [flags] { return run(*flags); };

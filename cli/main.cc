@@ -36,6 +36,8 @@ constexpr std::array kCommands = {
     Command{"perplexity", "Measure how well a model predicts a text",
             add_perplexity},
     Command{"bench", "Measure prefill and decode speed", add_bench},
+    Command{"synthesize", "Write a model with random weights, for bench",
+            add_synthesize},
 };
 
 std::string help() {

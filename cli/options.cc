@@ -140,6 +140,7 @@ std::unique_ptr<Engine> load_engine(const EngineFlags& flags) {
   options.backend = flags.backend;
   options.isa = flags.isa;
   options.threads = flags.threads;
+  options.pin_threads = true;
   options.context_tokens = flags.context;
   options.on_load = [&bar](int64_t done, int64_t total) {
     bar.update(done, total);

@@ -23,6 +23,9 @@ struct EngineOptions {
   /// Size of the thread pool; 0: every processor this process may use (affinity
   /// mask and control-group quota). The answer does not depend on it.
   int threads = 0;
+  /// Keep each thread to one processor, the calling thread included, if the
+  /// pool fills all of them. For programs that do little else.
+  bool pin_threads = false;
   /// Most positions a session can hold; nullopt: what the model was trained
   /// for. Memory is used as it fills, not before.
   std::optional<int64_t> context_tokens;

@@ -17,7 +17,7 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
                     "; expected 0 (all) to " + std::to_string(kMaxThreads));
   }
   if (options.name == "reference") {
-    return make_reference_backend(options.threads);
+    return make_reference_backend(options.threads, options.pin_threads);
   }
 #ifdef CARAT_HAS_CUDA
   const bool is_preferred = options.name == "auto" && cuda_device_count() > 0;
@@ -31,7 +31,7 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options) {
   }
 #endif
   if (options.name == "auto" || options.name == "cpu") {
-    return make_cpu_backend(options.isa, options.threads);
+    return make_cpu_backend(options.isa, options.threads, options.pin_threads);
   }
   throw Error(ErrorCode::kInvalidArgument,
               "backend '" + options.name +

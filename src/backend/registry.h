@@ -16,6 +16,7 @@ struct BackendOptions {
   std::string isa = "auto";   ///< cpu: "auto", "avx512", "avx2", "portable"
   int threads = 0;            ///< 0: every processor that may be used
   int device = 0;             ///< cuda: which of the devices
+  bool pin_threads = false;   ///< see ThreadPool
 };
 
 /// Throws: Error{kInvalidArgument} for an unknown name or a thread count out of

@@ -49,20 +49,22 @@ std::vector<int> affinity_cpus() {
   return cpus;
 }
 
-void pin(std::thread& thread, int cpu) {
+void pin_this_thread(int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(cpu, &set);
   // Advice: a refusal (a changed mask, a container) only costs speed.
-  pthread_setaffinity_np(thread.native_handle(), sizeof(set), &set);
+  pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
 }
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads)
+ThreadPool::ThreadPool(int threads, bool pin)
     : size_(threads > 0 ? threads : available_cpus()) {
-  const std::vector<int> cpus = affinity_cpus();
-  const bool fills_machine = static_cast<int>(cpus.size()) == size_;
+  if (pin) cpus_ = affinity_cpus();
+  // A smaller team leaves the placement to the scheduler, which sees other
+  // programs.
+  if (static_cast<int>(cpus_.size()) != size_) cpus_.clear();
   workers_.reserve(size_ - 1);
   for (int index = 1; index < size_; ++index) {
     try {
@@ -73,7 +75,6 @@ ThreadPool::ThreadPool(int threads)
                   "cannot start thread " + std::to_string(index + 1) + " of " +
                       std::to_string(size_) + ": " + error.what());
     }
-    if (fills_machine) pin(workers_.back(), cpus[index]);
   }
 }
 
@@ -88,6 +89,10 @@ void ThreadPool::stop() noexcept {
 
 void ThreadPool::run_job(Job job, void* context) noexcept {
   std::lock_guard<std::mutex> lock(turn_);
+  if (!cpus_.empty() && pinned_caller_ != std::this_thread::get_id()) {
+    pin_this_thread(cpus_[0]);
+    pinned_caller_ = std::this_thread::get_id();
+  }
   if (size_ == 1) {
     job(context, 0);
     return;
@@ -105,6 +110,7 @@ void ThreadPool::run_job(Job job, void* context) noexcept {
 }
 
 void ThreadPool::work(int index) noexcept {
+  if (!cpus_.empty()) pin_this_thread(cpus_[index]);
   uint32_t seen = 0;
   while (true) {
     wait_for_change(epoch_, seen);

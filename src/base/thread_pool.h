@@ -17,11 +17,11 @@ namespace carat {
 /// not call run() on the same pool. Bodies must not throw.
 class ThreadPool {
  public:
-  /// `threads` <= 0 means available_cpus(). Workers are pinned, one to a
-  /// processor, only when the team fills every processor it may use: a smaller
-  /// team leaves the placement to the scheduler, which sees other programs.
-  /// Throws: Error{kOutOfMemory} when the system refuses a thread.
-  explicit ThreadPool(int threads = 0);
+  /// `threads` <= 0 means available_cpus(). With `pin`, if the team fills every
+  /// processor it may use, each thread keeps to one of them, the threads that
+  /// call run() included: never a spinning worker on its caller's processor.
+  /// Throws: Error{kOutOfMemory} if the system refuses a thread.
+  explicit ThreadPool(int threads = 0, bool pin = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -62,6 +62,8 @@ class ThreadPool {
   void stop() noexcept;
 
   int size_;
+  std::vector<int> cpus_;  // of each thread; empty: not pinned
+  std::thread::id pinned_caller_;
   std::mutex turn_;
   Job job_ = nullptr;
   void* context_ = nullptr;

@@ -16,7 +16,8 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path,
       choose_context_tokens(options.context_tokens, impl->config);
   impl->backend = make_backend({.name = options.backend,
                                 .isa = options.isa,
-                                .threads = options.threads});
+                                .threads = options.threads,
+                                .pin_threads = options.pin_threads});
   impl->tokenizer = checkpoint->load_tokenizer();
   impl->model = load_model(*checkpoint, *impl->backend, options.on_load);
   impl->cache =

@@ -36,7 +36,8 @@ MemoryPlan plan_memory(const Checkpoint& checkpoint, int64_t context_tokens,
     int64_t tokens = context_tokens;
     if (part.window > 0) {
       // The window, one chunk, and the parts of blocks at both ends.
-      tokens = std::min(tokens, part.window + chunk_tokens + kBlockTokens);
+      tokens = std::min(
+          tokens, part.window + std::min(chunk_tokens, tokens) + kBlockTokens);
     }
     const int64_t block_bytes = backend
                                     ->make_kv({.layers = part.layers,

@@ -69,6 +69,8 @@ class GgufFile {
   const std::vector<RawTensor>& tensors() const { return tensors_; }
   /// The tensor called `name`, or nullptr.
   const RawTensor* find_tensor(std::string_view name) const;
+  /// See MappedFile::release.
+  void release(const RawTensor& tensor) const { file_.release(tensor.data); }
 
  private:
   void parse(std::span<const std::byte> bytes);

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/checked.h"
+#include "base/require.h"
 #include "formats/quote.h"
 
 namespace carat {
@@ -148,6 +149,12 @@ void check_ranges(const ByteReader& reader, const std::vector<Entry>& entries,
 }
 
 }  // namespace
+
+uint32_t gguf_type_number(Encoding encoding) {
+  const auto type = std::ranges::find(kTypes, encoding, &TypeNumber::encoding);
+  require(type != kTypes.end(), "gguf_type_number: encoding not in the table");
+  return type->number;
+}
 
 std::vector<RawTensor> read_gguf_tensors(ByteReader& reader, uint64_t count,
                                          std::span<const std::byte> file,

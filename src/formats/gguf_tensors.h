@@ -20,6 +20,9 @@ std::vector<RawTensor> read_gguf_tensors(ByteReader& reader, uint64_t count,
                                          std::span<const std::byte> file,
                                          uint64_t alignment);
 
+/// ggml's number of an encoding in the table.
+uint32_t gguf_type_number(Encoding encoding);
+
 }  // namespace carat
 
 #endif  // CARAT_FORMATS_GGUF_TENSORS_H_

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -69,6 +70,25 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
 MappedFile::~MappedFile() {
   if (!bytes_.empty()) {
     munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  }
+}
+
+void MappedFile::release(std::span<const std::byte> part) const {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto address = [](const std::byte* pointer) {
+    return reinterpret_cast<uintptr_t>(pointer);
+  };
+  const uintptr_t begin = address(part.data());
+  const uintptr_t end = begin + part.size();
+  if (begin < address(bytes_.data()) ||
+      end > address(bytes_.data()) + bytes_.size()) {
+    return;
+  }
+  const uintptr_t first = (begin + page - 1) / page * page;
+  const uintptr_t last = end / page * page;
+  // Advice only: a refusal costs memory, not correctness.
+  if (first < last) {
+    madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
   }
 }
 

@@ -22,6 +22,10 @@ class MappedFile {
   MappedFile& operator=(MappedFile&& other) noexcept;
 
   std::span<const std::byte> bytes() const { return bytes_; }
+  /// Gives back the memory of the whole pages of `part`, which its reader has
+  /// done with; reading it again brings them back from the file. A part that is
+  /// not of this mapping is left alone.
+  void release(std::span<const std::byte> part) const;
 
  private:
   std::span<const std::byte> bytes_;

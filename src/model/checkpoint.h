@@ -29,6 +29,8 @@ class Checkpoint {
   virtual std::string format() const = 0;
   /// The tensor with this role, or nullptr. A view into the checkpoint.
   virtual const RawTensor* find(std::string_view name) const = 0;
+  /// Gives back the memory of a tensor's bytes, which have been read for good.
+  virtual void release(const RawTensor& tensor) const = 0;
   /// Every tensor, in file order, under the file's own names.
   virtual const std::vector<RawTensor>& tensors() const = 0;
   virtual std::unique_ptr<Tokenizer> load_tokenizer() const = 0;

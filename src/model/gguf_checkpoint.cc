@@ -56,6 +56,9 @@ class GgufCheckpoint : public Checkpoint {
     const auto it = roles_.find(name);
     return it == roles_.end() ? nullptr : it->second;
   }
+  void release(const RawTensor& tensor) const override {
+    file_.release(tensor);
+  }
   const std::vector<RawTensor>& tensors() const override {
     return file_.tensors();
   }

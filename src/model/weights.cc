@@ -49,7 +49,8 @@ const RawTensor& WeightLoader::require_tensor(const std::string& role,
   return *tensor;
 }
 
-void WeightLoader::count(const RawTensor& tensor) {
+void WeightLoader::finish(const RawTensor& tensor) {
+  checkpoint_.release(tensor);
   done_bytes_ += static_cast<int64_t>(tensor.data.size());
   if (on_load_ && !on_load_(done_bytes_, total_bytes_)) {
     throw Error(ErrorCode::kCancelled, "loading was cancelled");
@@ -61,7 +62,7 @@ std::unique_ptr<PackedMatrix> WeightLoader::matrix(const std::string& role,
   const RawTensor& tensor = require_tensor(role, rows, cols);
   const std::unique_ptr<WeightSource> source = make_weight_source(tensor);
   std::unique_ptr<PackedMatrix> packed = backend_.pack(*source);
-  count(tensor);
+  finish(tensor);
   return packed;
 }
 
@@ -69,7 +70,7 @@ std::unique_ptr<Buffer> WeightLoader::vector(const std::string& role,
                                              int64_t size) {
   const RawTensor& tensor = require_tensor(role, 1, size);
   std::unique_ptr<Buffer> buffer = backend_.upload(read_all_f32(tensor));
-  count(tensor);
+  finish(tensor);
   return buffer;
 }
 

@@ -33,7 +33,8 @@ class WeightLoader {
  private:
   const RawTensor& require_tensor(const std::string& role, int64_t rows,
                                   int64_t cols) const;
-  void count(const RawTensor& tensor);
+  // Counts it for progress and gives its bytes back.
+  void finish(const RawTensor& tensor);
 
   const Checkpoint& checkpoint_;
   Backend& backend_;

@@ -46,6 +46,7 @@ void Workspace::fit(int64_t rows, int64_t logits_rows) {
   const int64_t kv_width = config_.num_key_value_heads * config_.head_dim;
   if (rows > rows_) {
     row_buffer_.reset();  // before the new one: the peak is the larger alone
+    rows_ = 0;            // what holds if the new one can't be had
     Layout layout;
     layout.add(x, rows, config_.hidden_size);
     layout.add(y, rows, config_.hidden_size);
@@ -61,6 +62,7 @@ void Workspace::fit(int64_t rows, int64_t logits_rows) {
   }
   if (logits_rows > logits_rows_) {
     logits_buffer_.reset();
+    logits_rows_ = 0;
     Layout layout;
     layout.add(selected_x, logits_rows, config_.hidden_size);
     for (Matrix& matrix : selected_angles) {

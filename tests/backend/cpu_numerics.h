@@ -92,15 +92,17 @@ inline Activations quantize(const Floats& x, int64_t rows, int64_t cols) {
   for (int64_t t = 0; t < rows; ++t) {
     for (int64_t g = 0; g < a.groups; ++g) {
       const int64_t end = std::min(cols, g * 32 + 32);
-      float amax = 0;
+      float above = 0, below = 0;
       for (int64_t k = g * 32; k < end; ++k) {
-        amax = std::max(amax, std::fabs(x[t * cols + k]));
+        above = std::max(above, x[t * cols + k]);
+        below = std::max(below, -x[t * cols + k]);
       }
-      if (amax == 0) continue;
-      a.scales[t * a.groups + g] = amax * (1.0f / 127.0f);
-      const float inverse = 127.0f / amax;
+      const float extreme = above >= below ? above : -below;
+      if (extreme == 0) continue;
+      a.scales[t * a.groups + g] = extreme * (-1.0f / 128.0f);
+      const float inverse = -128.0f / extreme;
       for (int64_t k = g * 32; k < end; ++k) {
-        const float q = std::clamp(x[t * cols + k] * inverse, -127.0f, 127.0f);
+        const float q = std::clamp(x[t * cols + k] * inverse, -128.0f, 127.0f);
         a.codes[t * a.groups * 32 + k] = static_cast<int>(std::nearbyint(q));
       }
     }

@@ -1,6 +1,7 @@
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -163,6 +164,47 @@ TEST(ThreadPool, AnIdlePoolCostsNoProcessorTime) {
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   // Spinning would take two workers' 400 ms.
   EXPECT_LT(cpu_seconds() - before, 0.1);
+}
+
+// The processor that the calling thread must stay on, or -1.
+int only_cpu() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  EXPECT_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
+  if (CPU_COUNT(&set) != 1) return -1;
+  int cpu = 0;
+  while (!CPU_ISSET(cpu, &set)) ++cpu;
+  return cpu;
+}
+
+TEST(ThreadPool, APinnedTeamThatFillsTheMachineHasAProcessorEach) {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  ASSERT_EQ(sched_getaffinity(0, sizeof(mask), &mask), 0);
+  const int cpus = CPU_COUNT(&mask);
+  // On a thread of its own: the caller is pinned too.
+  std::thread([cpus] {
+    ThreadPool pool(cpus, true);
+    std::vector<int> on(cpus);
+    pool.run([&](int index) { on[index] = only_cpu(); });
+    EXPECT_EQ(std::count(on.begin(), on.end(), -1), 0);
+    EXPECT_EQ(std::set(on.begin(), on.end()).size(), on.size());
+  }).join();
+}
+
+TEST(ThreadPool, AnyOtherTeamIsNotPinned) {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  ASSERT_EQ(sched_getaffinity(0, sizeof(mask), &mask), 0);
+  if (CPU_COUNT(&mask) == 1) GTEST_SKIP() << "there is only one processor";
+  for (const int size : {1, CPU_COUNT(&mask) + 1}) {
+    std::thread([size] {
+      ThreadPool pool(size, true);
+      std::vector<int> on(size);
+      pool.run([&](int index) { on[index] = only_cpu(); });
+      EXPECT_EQ(on, std::vector<int>(size, -1)) << size;
+    }).join();
+  }
 }
 
 // Sanitizers map terabytes of their own, so they leave this test out.

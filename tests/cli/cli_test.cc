@@ -100,7 +100,7 @@ TEST_F(CliTest, HelpIsPrintedEverywhere) {
   }
   for (const std::string command :
        {"generate", "tokenize", "detokenize", "inspect", "logits", "perplexity",
-        "bench"}) {
+        "bench", "synthesize"}) {
     SCOPED_TRACE(command);
     const Outcome outcome = run(command + " --help");
     EXPECT_EQ(outcome.exit_code, 0);
@@ -144,6 +144,12 @@ TEST_F(CliTest, UsageErrorsAreOneLineAndCode2) {
   expect_line("generate --tokens 9999999999", 2, "--tokens: 9999999999");
   expect_line("bench --modes half", 2, "--modes: 'half'");
   expect_line("bench --chunks 64,0", 2, "--chunks: '0'");
+  expect_line("bench --shape gemma3-2b", 2, "--shape: gemma3-2b");
+  expect_line("bench --shape gemma3-1b --model m", 2, "only one of --model");
+  expect_line("synthesize --shape gemma3-1b", 2, "path is required");
+  expect_line("synthesize out.gguf", 2, "--shape is required");
+  expect_line("synthesize --shape gemma3-1b --encoding q9 out.gguf", 2,
+              "--encoding: q9");
   expect_line("detokenize 1,b", 2, "ids: 'b'");
 }
 
@@ -153,6 +159,8 @@ TEST_F(CliTest, MissingFilesAreOneLineAndCode1) {
   expect_line("tokenize x --model /nowhere/t.json", 1, "/nowhere/t.json");
   expect_line("perplexity /nowhere/text.txt", 1, "/nowhere/text.txt");
   expect_line("generate --prompt-file /nowhere/p.txt", 1, "/nowhere/p.txt");
+  expect_line("synthesize --shape gemma3-270m /nowhere/m.gguf", 1,
+              "/nowhere/m.gguf");
   expect_line("generate x", 1, "/nowhere/carat/gemma-3-270m-q4_k_m.gguf",
               "XDG_CACHE_HOME=/nowhere");
   expect_line("generate x", 1, "/nowhere/.cache/carat/gemma-3-270m",
@@ -362,6 +370,36 @@ TEST_F(CliModelTest, BenchWritesTablesJsonAndPicture) {
   EXPECT_GT(value["machine"]["integer_gmacs"], 0);
   for (const json& row : value["prefill"]) EXPECT_EQ(row["ms"].size(), 2U);
   EXPECT_TRUE(read_whole(plot).starts_with("<svg "));
+}
+
+TEST_F(CliModelTest, BenchTakesItsPromptFromAFile) {
+  std::ofstream(folder_ / "ids") << "2,5,6,7\n";
+  const std::string flags =
+      "bench --modes chunked --repeat 1 --decode-tokens 0 --tokens-file " +
+      quoted(folder_ / "ids") + model_flag();
+  EXPECT_EQ(run(flags + " --prompt-tokens 3,4").exit_code, 0);
+  expect_line(flags + " --prompt-tokens 5", 2, "4 ids are too few");
+}
+
+TEST_F(CliTest, ASynthesizedModelRunsAndBenchCleansUp) {
+  const fs::path model = folder_ / "m.gguf";
+  const Outcome written =
+      run("synthesize --shape gemma3-270m --encoding q4_k " + quoted(model));
+  ASSERT_EQ(written.exit_code, 0) << written.err;
+  const Outcome generated = run(
+      "generate --tokens 2,5,6 --max-tokens 3 --ignore-eos --json --model " +
+      quoted(model));
+  ASSERT_EQ(generated.exit_code, 0) << generated.err;
+  EXPECT_EQ(json::parse(generated.out)["generated_ids"].size(), 3U);
+  const fs::path temporary = folder_ / "temporary";
+  fs::create_directory(temporary);
+  const Outcome bench = run(
+      "bench --shape gemma3-270m --encoding q8_0 --modes chunked --repeat 1 "
+      "--prompt-tokens 8 --chunks 8 --decode-tokens 1 --json",
+      "TMPDIR=" + quoted(temporary));
+  ASSERT_EQ(bench.exit_code, 0) << bench.err;
+  EXPECT_EQ(json::parse(bench.out)["prefill"].size(), 2U);
+  EXPECT_TRUE(fs::is_empty(temporary));
 }
 
 }  // namespace

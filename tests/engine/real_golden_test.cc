@@ -14,9 +14,10 @@ std::unique_ptr<Engine> load(const std::string& backend) {
   return Engine::load(real_model_path(), options);
 }
 
-// Checks the last position's ten best logits and the greedy continuation, as
-// long as the golden's margin is above twice the largest error allowed.
-void expect_prompt(Engine& engine, const nlohmann::json& prompt, double bound) {
+// Checks the last position's ten best logits, and the greedy continuation as
+// long as the golden's margin is above `near_tie`.
+void expect_prompt(Engine& engine, const nlohmann::json& prompt, double bound,
+                   double near_tie) {
   SCOPED_TRACE(prompt["name"].get<std::string>());
   const auto ids = prompt["ids"].get<std::vector<int32_t>>();
   if (prompt.contains("text")) {
@@ -33,7 +34,7 @@ void expect_prompt(Engine& engine, const nlohmann::json& prompt, double bound) {
   }
   const auto greedy = prompt["greedy_ids"].get<std::vector<int32_t>>();
   const auto margins = prompt["greedy_margins"].get<std::vector<double>>();
-  for (size_t i = 0; i < greedy.size() && margins[i] > 2 * bound; ++i) {
+  for (size_t i = 0; i < greedy.size() && margins[i] > near_tie; ++i) {
     const auto best = static_cast<int32_t>(
         std::max_element(logits.begin(), logits.end()) - logits.begin());
     ASSERT_EQ(best, greedy[i]) << "greedy token " << i;
@@ -59,7 +60,7 @@ TEST_F(RealGoldenTest, SlowReferencePromptsAreEqual) {
   const auto engine = load("reference");
   for (const auto& prompt : golden_["prompts"]) {
     // An error of 1e-3 is what separates the f32 engines' orders of sums.
-    expect_prompt(*engine, prompt, 1e-3);
+    expect_prompt(*engine, prompt, 1e-3, 2e-3);
   }
 }
 
@@ -73,8 +74,9 @@ TEST_F(RealGoldenTest, SlowReferencePerplexityIsWithinOneInThousand) {
 TEST_F(RealGoldenTest, CpuPromptsAreEqualUntilANearTie) {
   const auto engine = load("cpu");
   for (const auto& prompt : golden_["prompts"]) {
-    // What int8 activations cost on this model; llama.cpp: 0.27 to 0.76.
-    expect_prompt(*engine, prompt, 0.5);
+    // What int8 activations cost on this model (llama.cpp: 0.27 to 0.76); most
+    // of it moves all logits together.
+    expect_prompt(*engine, prompt, 1.0, 0.8);
   }
 }
 

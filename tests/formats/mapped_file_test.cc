@@ -7,6 +7,7 @@
 #include <fstream>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "carat/error.h"
 #include "formats/quote.h"
@@ -84,6 +85,24 @@ TEST_F(MappedFileTest, NamesWhatIsNotAFile) {
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   EXPECT_EQ(code_of(pipe), ErrorCode::kInvalidArgument);
   EXPECT_EQ(code_of("/dev/null"), ErrorCode::kInvalidArgument);
+}
+
+TEST_F(MappedFileTest, ReleasedPagesReadTheSameAgain) {
+  std::string text(100000, 'x');
+  for (size_t i = 0; i < text.size(); i += 7) text[i] = 'a' + i % 26;
+  const MappedFile file(write("pages", text));
+  EXPECT_EQ(text_of(file), text);
+  file.release(file.bytes().subspan(5000, 80000));
+  file.release(file.bytes().subspan(1, 2));
+  file.release(file.bytes());
+  EXPECT_EQ(text_of(file), text);
+}
+
+TEST_F(MappedFileTest, ReleaseLeavesOtherMemoryAlone) {
+  const MappedFile file(write("a", "hello"));
+  const std::vector<std::byte> other(100000, std::byte{42});
+  file.release(other);
+  for (const std::byte value : other) ASSERT_EQ(value, std::byte{42});
 }
 
 TEST(Quote, MakesAnyNamePrintable) {

@@ -39,16 +39,19 @@ void plan_attention(std::span<const SequenceRows> sequences,
   const int64_t sharing = shape.heads / shape.kv_heads;
   // At least some units a thread, so that their unequal costs even out.
   const int64_t wanted = threads == 1 ? 1 : 4 * threads;
-  const int64_t fair = total_vectors(sequences, shape) / wanted;
+  const int64_t total = total_vectors(sequences, shape);
+  const int64_t fair = total / wanted;
   const int64_t chunks = std::clamp<int64_t>(fair / chunk_vectors, 1,
                                              kUnitVectors / chunk_vectors);
   int64_t unit_vectors = chunks * chunk_vectors;
   // With less than a chunk for each thread, heads are divided too.
   if (fair < chunk_vectors && threads > 1) {
-    unit_vectors = std::max<int64_t>(
-        1, ceil_div(total_vectors(sequences, shape), threads));
-    unit_vectors = std::min<int64_t>(unit_vectors, chunk_vectors);
+    unit_vectors =
+        std::clamp<int64_t>(ceil_div(total, threads), 1, chunk_vectors);
   }
+  // Long caches of few rows are divided by spans.
+  const bool divide_spans =
+      threads > 1 && total / unit_vectors < int64_t{4} * threads;
   for (size_t s = 0; s < sequences.size(); ++s) {
     const SequenceRows& sequence = sequences[s];
     const int64_t vectors = sequence.rows * sharing;
@@ -67,10 +70,7 @@ void plan_attention(std::span<const SequenceRows> sequences,
                               static_cast<int32_t>(first_span),
                               static_cast<int32_t>(end_span),
                               1};
-        // Long caches of few rows are divided by spans.
-        const bool is_few = total_vectors(sequences, shape) / unit_vectors <
-                            int64_t{4} * threads;
-        if (threads > 1 && is_few && end_span - first_span > 1) {
+        if (divide_spans && end_span - first_span > 1) {
           unit.parts = static_cast<int32_t>(end_span - first_span);
           for (int64_t span = first_span; span < end_span; ++span) {
             unit.first_span = static_cast<int32_t>(span);

@@ -91,9 +91,9 @@ CpuKv& own_kv(const KvLayer& layer) {
 
 class CpuBackend : public Backend {
  public:
-  CpuBackend(const KernelTable& kernels, int threads)
+  CpuBackend(const KernelTable& kernels, int threads, bool pin)
       : kernels_(kernels),
-        pool_(threads),
+        pool_(threads, pin),
         linear_(pool_, kernels),
         attention_(pool_, kernels) {}
 
@@ -370,13 +370,14 @@ class CpuBackend : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cpu_backend(std::string_view isa, int threads) {
+std::unique_ptr<Backend> make_cpu_backend(std::string_view isa, int threads,
+                                          bool pin) {
   if (threads < 0) {
     throw Error(
         ErrorCode::kInvalidArgument,
         "threads is " + std::to_string(threads) + "; expected 0 (all) or more");
   }
-  return std::make_unique<CpuBackend>(cpu::select_kernels(isa), threads);
+  return std::make_unique<CpuBackend>(cpu::select_kernels(isa), threads, pin);
 }
 
 }  // namespace carat

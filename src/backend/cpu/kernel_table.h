@@ -15,8 +15,6 @@ inline constexpr int kGroup = 32;
 /// Outputs of a weight tile; a multiple of kGroup, so that a tile of gates and
 /// ups makes whole groups of the next activation.
 inline constexpr int kTile = 32;
-/// Rows a linear kernel may take at once, over all instruction sets.
-inline constexpr int kMaxChunkRows = 8;
 /// Positions of a KV block.
 inline constexpr int kBlock = 64;
 

@@ -18,8 +18,9 @@ struct LinearPiece {
 };
 
 /// Rows are processed in blocks whose activations stay in L2 while the weights
-/// stream by, once per block; threads divide the tiles of all outputs together,
-/// and the rows too where that balances better. Not thread-safe.
+/// stream by, once per block. Threads take some tiles of some block at a time,
+/// the next when they are done, so that one which other programs slow down
+/// holds up nobody. Not thread-safe.
 class LinearDriver {
  public:
   LinearDriver(ThreadPool& pool, const KernelTable& kernels)
@@ -34,16 +35,21 @@ class LinearDriver {
                  const QuantizedRows& out);
 
  private:
-  struct Share {
-    Tiles tiles;
-    int64_t first_row;
-    int64_t end_row;
+  /// Blocks of rows x runs of tiles, in that order.
+  struct Plan {
+    int64_t rows;
+    int64_t block_rows;
+    int64_t tiles;
+    int64_t run_tiles;
+    int64_t runs;   ///< of tiles, in each block
+    int64_t items;  ///< blocks * runs
   };
-  /// How many ways rows are divided, for this much work.
-  int row_parts(int64_t rows, int64_t tiles) const;
-  Share share_of(int thread, int row_parts, int64_t rows, int64_t tiles) const;
-  int64_t block_rows(int64_t rows, const QuantizedRows& in) const;
-  int64_t prepared_words(int64_t rows, const QuantizedRows& in) const;
+  Plan plan(const QuantizedRows& in, int64_t rows, int64_t tiles) const;
+  int64_t prepared_words(const Plan& plan, const QuantizedRows& in) const;
+  /// Calls body(thread, first row, count, tiles, what its scratch holds) for
+  /// all items, on all threads.
+  template <class Body>
+  void for_items(const Plan& plan, const Body& body);
 
   ThreadPool& pool_;
   const KernelTable& kernels_;

@@ -221,7 +221,7 @@ CARAT_INLINE Quad load_quad(const int8_t* p) {
   }
 }
 
-// 4 bits: the sums of a whole group fit 16 bits (32 / 2 * 15 * 127 = 30480).
+// 4 bits: the sums of a whole group fit 16 bits (32 / 2 * 15 * 128 = 30720).
 template <int kCodeBits>
 struct DotSum {
   __m256i a, b;

@@ -229,6 +229,11 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
   const int slice = kGated ? 2 * group + warp / 2 : warp;
   const int side = warp % 2;
   const uint32_t selector = side == 0 ? 0x1010 : 0x3232;
+  // All lanes have read the stage, and so have the tensor cores.
+  const auto release = [&](int used) {
+    __syncwarp();
+    if (lane == 0) barrier_arrive(ring.empty + 8 * used);
+  };
   int stage = 0, parity = 0;
   for (int work = blockIdx.x; work < pairs * columns; work += gridDim.x) {
     const int pair = work / columns, row = work % columns * kWidth;
@@ -283,9 +288,7 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
         wgmma_commit();
         wgmma_wait<1>();
         // The tile before has been read.
-        if (s == 0 && previous >= 0 && lane == 0) {
-          barrier_arrive(ring.empty + 8 * previous);
-        }
+        if (s == 0 && previous >= 0) release(previous);
       }
       previous = stage;
       if (++stage == ring.count) {
@@ -300,7 +303,7 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
       for (int i = 0; i < count; ++i) multiply_tile(i > 0);
       wgmma_wait<0>();
       pin(sum);
-      if (lane == 0) barrier_arrive(ring.empty + 8 * previous);
+      release(previous);
       previous = -1;
 #pragma unroll
       for (int i = 0; i < kWidth / 2; ++i) {

@@ -108,7 +108,7 @@ void multiply(const DenseInput& input, const DenseMatrix& weight, int64_t begin,
 
 class ReferenceBackend : public Backend {
  public:
-  explicit ReferenceBackend(int threads) : pool_(threads) {}
+  ReferenceBackend(int threads, bool pin) : pool_(threads, pin) {}
 
   std::string name() const override { return "reference"; }
   int threads() const override { return pool_.size(); }
@@ -320,8 +320,8 @@ class ReferenceBackend : public Backend {
 }  // namespace
 }  // namespace reference
 
-std::unique_ptr<Backend> make_reference_backend(int threads) {
-  return std::make_unique<reference::ReferenceBackend>(threads);
+std::unique_ptr<Backend> make_reference_backend(int threads, bool pin) {
+  return std::make_unique<reference::ReferenceBackend>(threads, pin);
 }
 
 }  // namespace carat

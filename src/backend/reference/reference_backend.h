@@ -9,8 +9,8 @@
 namespace carat {
 
 /// Slow, exact in weights and activations, and the measure of every other
-/// backend. `threads` as ThreadPool's.
-std::unique_ptr<Backend> make_reference_backend(int threads);
+/// backend. `threads` and `pin` as ThreadPool's.
+std::unique_ptr<Backend> make_reference_backend(int threads, bool pin = false);
 
 }  // namespace carat
 

@@ -4,7 +4,9 @@
 // the same register tile, kChunkVectors queries x some 16-lane vectors: keys
 // are the lanes of scores (K is stored transposed), value columns those of
 // outputs, so no sum ever crosses lanes. Bound by fma throughput where a tile
-// has many queries, by reading the cache in decode.
+// has many queries, by reading the cache in decode. Measured on one Zen 4 core,
+// November 2026, heads of 256 sharing by 4, 577 rows: 48 G fma/s of 59 (AVX2
+// 32).
 namespace carat::cpu::CARAT_CPU_TARGET {
 namespace {
 

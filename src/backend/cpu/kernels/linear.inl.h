@@ -5,6 +5,12 @@
 // enter one float chain per output, in ascending order of groups. Weights of a
 // tile stream from L2 for every chunk of rows; a decode step reads each weight
 // once, at the speed of memory.
+//
+// Of the 512-bit multiplier's slots a group takes 8 for dots and 2 for the
+// float chain per row and half, so 80% of the dots' peak is the limit. Measured
+// on one Zen 4 core, November 2026, peak 236 GMAC/s: 4-bit and 8-bit codes
+// 180-185, two steps a group 153, biases 168; AVX2 128, 97 and 67 with codes of
+// 4, up to 7 and 8 bits.
 namespace carat::cpu::CARAT_CPU_TARGET {
 namespace {
 

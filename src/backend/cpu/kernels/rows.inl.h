@@ -7,18 +7,23 @@ namespace {
 // finite, non-zero largest value is all zero; so is a NaN.
 CARAT_INLINE void quantize_group(F32x16 a, F32x16 b, const QuantizedRows& out,
                                  int64_t row, int64_t group) {
-  const float amax = reduce_max(max(abs(a), abs(b)));
+  const float above = reduce_max(max(a, b));
+  const float below = reduce_max(max(negate(a), negate(b)));
+  // The value farthest from zero becomes -128, whatever its sign.
+  const float extreme = above >= below ? above : -below;
+  const float amax = above >= below ? above : below;
   float scale = 0.0f, inverse = 0.0f;
   if (amax > 0.0f && amax <= 0x1.fffffep127f) {
-    scale = amax * 0x1.020408p-7f;
-    inverse = 127.0f / amax;
+    scale = extreme * -0x1p-7f;
+    inverse = -128.0f / extreme;
   }
   const F32x16 factor = broadcast(inverse);
-  const F32x16 limit = broadcast(127.0f);
+  const F32x16 low = broadcast(-128.0f);
+  const F32x16 high = broadcast(127.0f);
   const auto quantized = [&](F32x16 x) {
     const F32x16 y = x * factor;
     const F32x16 number = select(is_number(y), y, zero());
-    return round_to_int(max(negate(limit), min(limit, number)));
+    return round_to_int(max(low, min(high, number)));
   };
   const I32x16 qa = quantized(a);
   const I32x16 qb = quantized(b);
