@@ -115,8 +115,8 @@ void add_model_flag(CLI::App& app, std::string& model) {
 void add_engine_flags(CLI::App& app, EngineFlags& flags) {
   add_model_flag(app, flags.model);
   app.add_option("--backend", flags.backend,
-                 "auto, cpu, or reference (plain f32, slow)")
-      ->check(CLI::IsMember({"auto", "cpu", "reference"}))
+                 "auto, cpu, cuda, or reference (plain f32, slow)")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda", "reference"}))
       ->option_text("NAME [auto]");
   app.add_option("--isa", flags.isa,
                  "Instruction set of the cpu backend: auto, avx512, avx2 or "

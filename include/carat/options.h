@@ -16,7 +16,7 @@ using ProgressCallback = std::function<bool(int64_t done, int64_t total)>;
 
 /// How a model is loaded.
 struct EngineOptions {
-  std::string backend = "auto";  ///< "auto", "cpu" or "reference"
+  std::string backend = "auto";  ///< "auto", "cpu", "cuda" or "reference"
   /// CPU instruction set: "auto", "avx512", "avx2" or "portable". The answer
   /// does not depend on it.
   std::string isa = "auto";

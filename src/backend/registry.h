@@ -11,14 +11,17 @@
 namespace carat {
 
 struct BackendOptions {
-  std::string name = "auto";  ///< "auto", "cpu" or "reference"
+  std::string name = "auto";  ///< "auto" (cuda if there is a device, else cpu),
+                              ///< "cpu", "cuda" or "reference"
   std::string isa = "auto";   ///< cpu: "auto", "avx512", "avx2", "portable"
   int threads = 0;            ///< 0: every processor that may be used
+  int device = 0;             ///< cuda: which of the devices
   bool pin_threads = false;   ///< see ThreadPool
 };
 
 /// Throws: Error{kInvalidArgument} for an unknown name or a thread count out of
-/// [0, 1024], Error{kUnsupported} for an instruction set this machine lacks.
+/// [0, 1024], Error{kUnsupported} for an instruction set or device this machine
+/// or build lacks, Error{kDevice} for a device that does not exist or fails.
 std::unique_ptr<Backend> make_backend(const BackendOptions& options);
 
 }  // namespace carat

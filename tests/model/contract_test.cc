@@ -24,6 +24,13 @@ class ContractTest : public testing::TestWithParam<Setup> {
     if (!std::filesystem::exists(path_)) {
       GTEST_SKIP() << "golden data is absent: " << path_;
     }
+    if (GetParam().backend == "cuda") {
+      try {
+        make_backend({.name = "cuda", .threads = 1});
+      } catch (const Error& error) {
+        GTEST_SKIP() << "no GPU here: " << error.what();
+      }
+    }
   }
   BackendOptions options(int threads, const std::string& isa = "auto") const {
     return {.name = GetParam().backend, .isa = isa, .threads = threads};
@@ -159,7 +166,9 @@ INSTANTIATE_TEST_SUITE_P(Tiny, ContractTest,
                          testing::Values(Setup{"gemma3-mixed-types",
                                                "reference"},
                                          Setup{"gemma3-mixed-types", "cpu"},
-                                         Setup{"gemma3-q4_k_m", "cpu"}),
+                                         Setup{"gemma3-q4_k_m", "cpu"},
+                                         Setup{"gemma3-mixed-types", "cuda"},
+                                         Setup{"gemma3-q4_k_m", "cuda"}),
                          [](const auto& test) {
                            std::string name =
                                test.param.model + "_" + test.param.backend;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <string>
 
+#include "carat/error.h"
 #include "tests/model/loaded_model.h"
 #include "tests/safetensors_file.h"
 
@@ -128,6 +129,30 @@ TEST_P(GoldenTest, CpuLogitsStayWithinTheQuantisationBound) {
   }
   ASSERT_EQ(i, expected.size());
   EXPECT_LE(std::sqrt(squares / static_cast<double>(i)), kCpuRmsBound);
+}
+
+// Weights and activations in bf16: rounding errors of up to 2^-8 in every product,
+// three of them, of random sign.
+constexpr float kCudaBound = 0.5f;
+
+TEST_P(GoldenTest, CudaLogitsStayWithinTheBoundOfBf16) {
+  try {
+    make_backend({.name = "cuda", .threads = 1});
+  } catch (const Error& error) {
+    GTEST_SKIP() << "no GPU here: " << error.what();
+  }
+  LoadedModel loaded(folder_ / "model.gguf", {.name = "cuda"});
+  const SafetensorsFile golden(folder_ / "expected.safetensors");
+  for (const int length : kLengths) {
+    SCOPED_TRACE(length);
+    const std::string prefix = "len" + std::to_string(length) + ".";
+    const auto expected = golden.f32(prefix + "last_logits");
+    const auto logits = loaded.chunked(golden.i32(prefix + "ids"), 128);
+    const float difference = largest_difference(logits, expected);
+    RecordProperty("len" + std::to_string(length), std::to_string(difference));
+    EXPECT_LE(difference, kCudaBound);
+    expect_greedy(loaded, golden, prefix, kCudaBound);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(TinyGguf, GoldenTest,

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# On a machine with an NVIDIA GPU: checks the CUDA backend, then measures it.
+#
+#   bench/gpu/run.sh [BUILD]      BUILD [build/gpu] is configured if it is not there
+#
+# Conformance, contract and golden tests, compute-sanitizer on a short run, then
+# single operations and whole passes of the 4B and 1B shapes with random weights,
+# beside the floors of this machine as PyTorch sees them (left out without it).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+build=${1:-build/gpu}
+
+if [[ ! -f $build/build.ninja ]]; then
+  cmake -G Ninja -B "$build" -DCMAKE_BUILD_TYPE=Release -DCARAT_CUDA=ON
+fi
+ninja -C "$build" cuda_test model_test gpu_bench
+nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+date -u +%F
+
+"$build/cuda_test" --gtest_brief=1
+"$build/model_test" --gtest_brief=1 --gtest_filter='*uda*'
+if command -v compute-sanitizer >/dev/null; then
+  some='CudaLinear.Several*:CudaOperations.AttentionAgrees*'
+  for tool in memcheck racecheck; do
+    compute-sanitizer --tool "$tool" --error-exitcode 1 \
+      "$build/cuda_test" --gtest_brief=1 --gtest_filter="$some" | tail -2
+  done
+else
+  echo "compute-sanitizer is not there: left out"
+fi
+
+if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+  python3 bench/gpu/floors.py
+else
+  echo "PyTorch with CUDA is not there: no floors"
+fi
+"$build/op_bench"
+"$build/synthetic_bench" 4b cuda
+"$build/synthetic_bench" 1b cuda prefill decode

@@ -1,0 +1,35 @@
+// exp, and the activations of the gated MLP, in f32; see docs/numerics-cuda.md.
+#ifndef CARAT_BACKEND_CUDA_ACTIVATION_CUH_
+#define CARAT_BACKEND_CUDA_ACTIVATION_CUH_
+
+namespace carat::cuda {
+
+// 2^(x log2 e) by the special-function unit: a function of x alone, within 2
+// ulp of 2^y for the rounded product y, so relative error about |x| 2^-24.
+__device__ __forceinline__ float fast_exp(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;"
+      : "=f"(result)
+      : "f"(__fmul_rn(x, 1.44269504f)));
+  return result;
+}
+
+// x / (1 + exp(-2 u)) with u = sqrt(2 / pi) (x + 0.044715 x^3): GELU's tanh
+// form without the cancellation.
+__device__ __forceinline__ float gelu_tanh(float x) {
+  const float inner =
+      __fmaf_rn(__fmul_rn(x, x), -0x1.2444f2p-4f, -0x1.988454p+0f);
+  return __fdiv_rn(x, __fadd_rn(1.0f, fast_exp(__fmul_rn(x, inner))));
+}
+
+__device__ __forceinline__ float silu(float x) {
+  return __fdiv_rn(x, __fadd_rn(1.0f, fast_exp(-x)));
+}
+
+__device__ __forceinline__ float gated(float gate, float up, bool is_silu) {
+  return __fmul_rn(is_silu ? silu(gate) : gelu_tanh(gate), up);
+}
+
+}  // namespace carat::cuda
+
+#endif  // CARAT_BACKEND_CUDA_ACTIVATION_CUH_

@@ -1,0 +1,49 @@
+// mbarriers, and bulk copies that complete on them (sm_90).
+#ifndef CARAT_BACKEND_CUDA_BARRIER_CUH_
+#define CARAT_BACKEND_CUDA_BARRIER_CUH_
+
+#include <cstdint>
+
+namespace carat::cuda {
+
+__device__ __forceinline__ void barrier_init(uint32_t barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier),
+               "r"(arrivals)
+               : "memory");
+}
+__device__ __forceinline__ void barrier_init_done() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+__device__ __forceinline__ void barrier_expect(uint32_t barrier, int bytes) {
+  asm volatile(
+      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
+      "r"(bytes)
+      : "memory");
+}
+__device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier)
+               : "memory");
+}
+// Until the phase of this parity is complete.
+__device__ __forceinline__ void barrier_wait(uint32_t barrier, int parity) {
+  asm volatile(
+      "{.reg .pred done;\n"
+      "carat_wait_%=:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra carat_wait_%=;}\n" ::"r"(barrier),
+      "r"(parity)
+      : "memory");
+}
+// 16-byte aligned, a multiple of 16 bytes; counts on the barrier.
+__device__ __forceinline__ void bulk_copy(uint32_t to, const void* from,
+                                          int bytes, uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+      "[%0], [%1], %2, [%3];" ::"r"(to),
+      "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+
+}  // namespace carat::cuda
+
+#endif  // CARAT_BACKEND_CUDA_BARRIER_CUH_

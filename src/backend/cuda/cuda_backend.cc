@@ -1,0 +1,458 @@
+#include "backend/cuda/cuda_backend.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "backend/cuda/batch_staging.h"
+#include "backend/cuda/device_error.h"
+#include "backend/cuda/device_memory.h"
+#include "backend/cuda/kernels.h"
+#include "backend/cuda/launch_queue.h"
+#include "backend/cuda/packing.h"
+#include "backend/cuda/shape_checks.h"
+#include "base/checked.h"
+#include "base/require.h"
+#include "base/thread_pool.h"
+
+namespace carat {
+namespace cuda {
+namespace {
+
+/// From this many rows on the wide kernels are faster.
+constexpr int64_t kWideRows = 33;
+/// Room for the partial results of split attention at most.
+constexpr int64_t kMostPartialBytes = int64_t{64} << 20;
+
+const CudaMatrix& own_matrix(const PackedMatrix& matrix) {
+  return own<const CudaMatrix>(matrix, "weights packed by another backend");
+}
+
+Rows rows_of(const Matrix& m) { return {m.data, m.stride}; }
+
+// The output `out` of `rows` rows that an operation fills.
+const ActivationSlab& begin_fill(LinearInput& out, int64_t rows, int64_t cols) {
+  auto& input = own<CudaInput>(out, "linear input of another backend");
+  require(input.cols() == cols, "linear input: columns differ");
+  require(rows <= input.max_rows(), "linear input: more rows than it holds");
+  input.rows = rows;
+  return input.slab();
+}
+
+CudaKv& own_kv(const KvLayer& layer) {
+  require(layer.storage != nullptr, "KV cache: none");
+  auto& kv = own<CudaKv>(*layer.storage, "KV cache of another backend");
+  require(layer.layer >= 0 && layer.layer < kv.layout().layers,
+          "KV cache: layer out of range");
+  return kv;
+}
+
+BlockPart part_of(const CudaKv& kv, int layer) {
+  const KvLayout& layout = kv.layout();
+  return {kv.block_bytes() / layout.layers * layer, layout.kv_heads,
+          layout.head_dim};
+}
+
+class CudaBackend : public Backend {
+ public:
+  CudaBackend(int device, int threads, std::string name,
+              const DeviceTraits& traits)
+      : name_(std::move(name)),
+        traits_(traits),
+        pool_(threads),
+        queue_(std::make_shared<LaunchQueue>(device, traits.overlaps)) {}
+
+  std::string name() const override { return name_; }
+  int threads() const override { return pool_.size(); }
+  std::optional<int64_t> measured_chunk_tokens() const override {
+    return kChunkTokens;
+  }
+
+  std::unique_ptr<PackedMatrix> pack(const WeightSource& source) override {
+    return std::make_unique<CudaMatrix>(queue_, source, pool_);
+  }
+  int64_t packed_bytes(int64_t rows, int64_t cols,
+                       const QuantizedLayout& layout) const override {
+    const WeightTiles tiles = plan_tiles(rows, cols, layout);
+    return tile_row_bytes(tiles) * tile_row_count(tiles);
+  }
+  std::unique_ptr<Buffer> upload(std::span<const float> values) override {
+    auto buffer = std::make_unique<CudaBuffer>(
+        queue_, static_cast<int64_t>(values.size()));
+    queue_->copy_to_device(buffer->data(), values.data(), values.size_bytes());
+    return buffer;
+  }
+  std::unique_ptr<Buffer> allocate(int64_t floats) override {
+    require(floats >= 0, "allocate: a negative size");
+    return std::make_unique<CudaBuffer>(queue_, floats);
+  }
+  std::unique_ptr<LinearInput> make_input(int64_t max_rows,
+                                          int64_t cols) override {
+    return std::make_unique<CudaInput>(queue_, max_rows, cols);
+  }
+  std::unique_ptr<KvStorage> make_kv(const KvLayout& layout) override {
+    return std::make_unique<CudaKv>(queue_, layout);
+  }
+
+  void embed(const PackedMatrix& table, std::span<const int32_t> tokens,
+             float scale, Matrix x) override {
+    const CudaMatrix& matrix = own_matrix(table);
+    check_matrix(x, "embed: x is not a matrix");
+    require(x.rows == static_cast<int64_t>(tokens.size()) &&
+                x.cols == matrix.cols(),
+            "embed: shapes differ");
+    for (const int32_t token : tokens) {
+      require(token >= 0 && token < matrix.rows(),
+              "embed: a token outside the vocabulary");
+    }
+    if (x.rows == 0) return;
+    const void* staged = queue_->stage(tokens.data(), tokens.size_bytes(), 0);
+    launch_embed(*queue_,
+                 {matrix.tiles(), static_cast<const int32_t*>(staged),
+                  rows_of(x), static_cast<int32_t>(x.cols), scale},
+                 x.rows);
+  }
+
+  void rope_angles(std::span<const SequenceRows> sequences,
+                   std::span<const double> inverse_frequencies,
+                   RopeAngles angles) override {
+    check_matrix(angles, "rope_angles: angles is not a matrix");
+    check_sequences(sequences, angles.rows);
+    const auto half = static_cast<int64_t>(inverse_frequencies.size());
+    require(angles.cols == 2 * half, "rope_angles: columns differ");
+    if (angles.rows == 0) return;
+    queue_->make_room(inverse_frequencies.size_bytes() +
+                      static_cast<size_t>(angles.rows) * sizeof(int32_t) +
+                      kStagePadding);
+    const int32_t* positions = stage_positions(*queue_, sequences, angles.rows);
+    const void* frequencies = queue_->stage(
+        inverse_frequencies.data(), inverse_frequencies.size_bytes(), 0);
+    launch_angles(*queue_,
+                  {positions, static_cast<const double*>(frequencies),
+                   rows_of(angles), static_cast<int32_t>(half)},
+                  angles.rows);
+  }
+
+  void norm(Matrix x, Vector weight, float eps, LinearInput& out) override {
+    check_matrix(x, "norm: x is not a matrix");
+    require(weight.size == x.cols, "norm: weight differs in size");
+    NormCall call = {};
+    call.x = rows_of(x);
+    call.next = weight.data;
+    call.eps = eps;
+    call.cols = static_cast<int32_t>(x.cols);
+    call.out = begin_fill(out, x.rows, x.cols);
+    launch_norm(*queue_, call, x.rows);
+  }
+
+  void linear(const LinearInput& input,
+              std::span<const LinearOutput> outputs) override {
+    const auto& in = own<const CudaInput>(input, "input of another backend");
+    for (const LinearOutput& output : outputs) {
+      require(output.weight != nullptr, "linear: no weight");
+      const CudaMatrix& weight = own_matrix(*output.weight);
+      check_matrix(output.output, "linear: an output is not a matrix");
+      require(weight.cols() == input.cols() &&
+                  output.output.cols == weight.rows() &&
+                  output.output.rows == input.rows,
+              "linear: shapes differ");
+    }
+    if (input.rows == 0) return;
+    // Weights of the same width share a launch.
+    for (const int bits : {4, 8}) {
+      LinearCall call = begin_call(in);
+      const auto flush = [&] {
+        if (call.piece_count > 0) launch_linear(call, bits, false);
+        call = begin_call(in);
+      };
+      for (const LinearOutput& output : outputs) {
+        const WeightTiles& tiles = own_matrix(*output.weight).tiles();
+        if (tiles.bits != bits) continue;
+        call.pieces[call.piece_count++] = {tiles, rows_of(output.output),
+                                           call.tile_count};
+        call.tile_count += static_cast<int32_t>(tile_row_count(tiles));
+        if (call.piece_count == kMostPieces) flush();
+      }
+      flush();
+    }
+  }
+
+  void heads(const HeadsInput& in, std::span<const SequenceRows> sequences,
+             const KvLayer& layer) override {
+    const int64_t rows = in.angles.rows;
+    const int64_t head_dim = in.angles.cols;
+    check_matrix(in.angles, "heads: angles is not a matrix");
+    require(head_dim % 2 == 0, "heads: head_dim is odd");
+    check_sequences(sequences, rows);
+    const auto check_heads = [&](const Matrix& m) {
+      check_matrix(m, "heads: q, k or v is not a matrix");
+      require(m.rows == rows && m.cols % head_dim == 0, "heads: shapes differ");
+    };
+    const auto check_norm = [&](const Vector& norm) {
+      require(norm.size == 0 || norm.size == head_dim,
+              "heads: a norm differs in size");
+    };
+    check_norm(in.q_norm);
+    check_norm(in.k_norm);
+    HeadsCall call = {};
+    call.angles = rows_of(in.angles);
+    call.eps = in.norm_eps;
+    call.part.head_dim = static_cast<int32_t>(head_dim);
+    if (in.q.data != nullptr) {
+      check_heads(in.q);
+      call.q = rows_of(in.q);
+      call.q_norm = in.q_norm.size > 0 ? in.q_norm.data : nullptr;
+      call.q_heads = static_cast<int32_t>(in.q.cols / head_dim);
+    }
+    if (in.k.data != nullptr) {
+      check_heads(in.k);
+      check_heads(in.v);
+      CudaKv& kv = own_kv(layer);
+      require(kv.layout().head_dim == head_dim &&
+                  in.k.cols == head_dim * kv.layout().kv_heads &&
+                  in.v.cols == in.k.cols,
+              "heads: keys and values differ from the cache's shape");
+      for (const SequenceRows& sequence : sequences) {
+        check_blocks(sequence.tables[static_cast<size_t>(layer.kind)], kv,
+                     sequence.first_position,
+                     sequence.first_position + sequence.rows);
+      }
+      call.k = rows_of(in.k);
+      call.v = rows_of(in.v);
+      call.k_norm = in.k_norm.size > 0 ? in.k_norm.data : nullptr;
+      call.part = part_of(kv, layer.layer);
+      const StagedSequences staged =
+          stage_sequences(*queue_, sequences, rows, layer.kind, kv);
+      call.sequences = staged.sequences;
+      call.row_sequence = staged.row_sequence;
+    }
+    launch_heads(*queue_, call, rows);
+  }
+
+  void attention(Matrix q, std::span<const SequenceRows> sequences,
+                 const KvLayer& layer, const AttentionShape& shape,
+                 LinearInput& out) override {
+    check_matrix(q, "attention: q is not a matrix");
+    CudaKv& kv = own_kv(layer);
+    require(shape.head_dim == kv.layout().head_dim &&
+                shape.kv_heads == kv.layout().kv_heads && shape.heads > 0 &&
+                shape.heads % shape.kv_heads == 0 &&
+                q.cols == int64_t{shape.heads} * shape.head_dim,
+            "attention: shapes differ");
+    require(shape.window >= 0, "attention: a negative window");
+    const int group = shape.heads / shape.kv_heads;
+    if (!attention_supports(shape.head_dim) || group > kWideQueries) {
+      throw Error(ErrorCode::kUnsupported,
+                  "cuda: attention with head size " +
+                      std::to_string(shape.head_dim) + " and " +
+                      std::to_string(group) +
+                      " query heads a key head; expected a multiple of 8 up "
+                      "to 256, and up to " +
+                      std::to_string(kWideQueries));
+    }
+    check_sequences(sequences, q.rows);
+    int64_t most_rows = 0, most_blocks = 0, all_blocks = 0;
+    for (const SequenceRows& sequence : sequences) {
+      const int64_t begin =
+          first_visible(sequence.first_position, shape.window);
+      const int64_t end = sequence.first_position + sequence.rows;
+      check_blocks(sequence.tables[static_cast<size_t>(layer.kind)], kv, begin,
+                   end);
+      most_rows = std::max(most_rows, sequence.rows);
+      all_blocks += static_cast<int64_t>(
+          sequence.tables[static_cast<size_t>(layer.kind)].ids.size());
+      most_blocks = std::max(
+          most_blocks, (end - 1) / kBlockTokens - begin / kBlockTokens + 1);
+    }
+    AttentionCall call = {};
+    call.out = begin_fill(out, q.rows, q.cols);
+    if (sequences.empty()) return;
+    call.q = rows_of(q);
+    call.part = part_of(kv, layer.layer);
+    call.window = shape.window;
+    call.scale = shape.scale;
+    call.softcap = shape.softcap;
+    call.group = group;
+    queue_->make_room(sequences.size() * sizeof(SequenceInfo) +
+                      static_cast<size_t>(all_blocks) * sizeof(void*) +
+                      static_cast<size_t>(q.rows) *
+                          (sizeof(int32_t) + sizeof(QueryTile)) +
+                      4 * kStagePadding);
+    call.sequences =
+        stage_sequences(*queue_, sequences, q.rows, layer.kind, kv).sequences;
+
+    const int64_t splits = round_up(most_blocks, kSplitStep);
+    const int64_t partial_bytes =
+        static_cast<int64_t>(sequences.size()) * shape.kv_heads * splits *
+        partial_floats(shape.head_dim) * static_cast<int64_t>(sizeof(float));
+    const bool is_split =
+        most_rows * group <= kFewQueries && partial_bytes <= kMostPartialBytes;
+    call.tile_rows =
+        static_cast<int32_t>(is_split ? most_rows : kWideQueries / group);
+    const std::vector<QueryTile> tiles = cut_tiles(sequences, call.tile_rows);
+    call.tiles = static_cast<const QueryTile*>(
+        queue_->stage(tiles.data(), tiles.size() * sizeof(QueryTile), 0));
+    const auto count = static_cast<int64_t>(tiles.size());
+    if (is_split) {
+      fit_partials(partial_bytes);
+      call.partials = reinterpret_cast<float*>(partials_.data());
+      call.splits = static_cast<int32_t>(splits);
+      launch_attention_split(*queue_, call, count);
+    } else {
+      launch_attention_wide(*queue_, call, count);
+    }
+  }
+
+  void add_norm(Matrix x, Matrix y, Vector post_norm, Vector next_norm,
+                float eps, LinearInput* out) override {
+    check_matrix(x, "add_norm: x is not a matrix");
+    check_matrix(y, "add_norm: y is not a matrix");
+    require(y.rows == x.rows && y.cols == x.cols, "add_norm: shapes differ");
+    require(post_norm.size == 0 || post_norm.size == x.cols,
+            "add_norm: post_norm differs in size");
+    NormCall call = {};
+    call.x = rows_of(x);
+    call.y = rows_of(y);
+    call.post = post_norm.size > 0 ? post_norm.data : nullptr;
+    call.eps = eps;
+    call.cols = static_cast<int32_t>(x.cols);
+    if (out != nullptr) {
+      require(next_norm.size == x.cols, "add_norm: next_norm differs in size");
+      call.next = next_norm.data;
+      call.out = begin_fill(*out, x.rows, x.cols);
+    }
+    launch_norm(*queue_, call, x.rows);
+  }
+
+  void gated_linear(const LinearInput& input, const PackedMatrix& gate,
+                    const PackedMatrix& up, Activation activation,
+                    LinearInput& out) override {
+    const auto& in = own<const CudaInput>(input, "input of another backend");
+    const WeightTiles& gates = own_matrix(gate).tiles();
+    const WeightTiles& ups = own_matrix(up).tiles();
+    require(gate.cols() == input.cols() && up.cols() == input.cols() &&
+                gate.rows() == up.rows(),
+            "gated_linear: shapes differ");
+    require(&input != &out, "gated_linear: input and output are the same");
+    const ActivationSlab& slab = begin_fill(out, input.rows, gate.rows());
+    if (input.rows == 0) return;
+    LinearCall call = begin_call(in);
+    call.pieces[0].weight = gates;
+    call.pieces[1].weight = ups;
+    call.piece_count = 2;
+    call.tile_count = static_cast<int32_t>(tile_row_count(gates));
+    call.is_silu = activation == Activation::kSilu ? 1 : 0;
+    call.gated_out = slab;
+    launch_linear(call, gates.bits == ups.bits ? gates.bits : kMixedBits, true);
+  }
+
+  void gather(Matrix in, std::span<const int64_t> rows, Matrix out) override {
+    check_matrix(in, "gather: in is not a matrix");
+    check_matrix(out, "gather: out is not a matrix");
+    require(
+        out.rows == static_cast<int64_t>(rows.size()) && out.cols == in.cols,
+        "gather: shapes differ");
+    for (const int64_t row : rows) {
+      require(row >= 0 && row < in.rows, "gather: row out of range");
+    }
+    if (rows.empty()) return;
+    const void* staged = queue_->stage(rows.data(), rows.size_bytes(), 0);
+    launch_gather(*queue_,
+                  {rows_of(in), static_cast<const int64_t*>(staged),
+                   rows_of(out), static_cast<int32_t>(in.cols)},
+                  out.rows);
+  }
+
+  void read(Matrix in, int64_t row, float* out) override {
+    check_matrix(in, "read: not a matrix");
+    require(row >= 0 && row < in.rows, "read: row out of range");
+    queue_->copy_from_device(out, in.data + row * in.stride,
+                             static_cast<size_t>(in.cols) * sizeof(float));
+  }
+
+  bool eager() const override { return false; }
+  int64_t submit() override { return queue_->submit(); }
+  void wait(int64_t ticket) override { queue_->wait(ticket); }
+
+ private:
+  static constexpr int64_t kChunkTokens = 2048;
+  static constexpr int64_t kSplitStep = 4;
+  static constexpr size_t kStagePadding = 512;
+
+  static int64_t first_visible(int64_t position, int64_t window) {
+    return window > 0 && position >= window ? position - window + 1 : 0;
+  }
+
+  static LinearCall begin_call(const CudaInput& input) {
+    LinearCall call = {};
+    call.input = input.slab();
+    call.rows = static_cast<int32_t>(input.rows);
+    return call;
+  }
+
+  void launch_linear(const LinearCall& call, int bits, bool gated) {
+    if (call.rows >= kWideRows && traits_.has_wgmma && bits != kMixedBits) {
+      launch_linear_wide(*queue_, traits_, call, bits, gated);
+    } else {
+      launch_linear_small(*queue_, traits_, call, bits, gated);
+    }
+  }
+
+  void fit_partials(int64_t bytes) {
+    if (partials_.bytes() >= bytes) return;
+    partials_ = {};  // before the new one; waits for its users
+    partials_ = DeviceMemory(queue_, bytes, "partial attention results");
+  }
+
+  std::string name_;
+  DeviceTraits traits_;
+  ThreadPool pool_;
+  std::shared_ptr<LaunchQueue> queue_;
+  DeviceMemory partials_;
+};
+
+std::string architecture(const cudaDeviceProp& properties) {
+  return std::to_string(properties.major) + "." +
+         std::to_string(properties.minor);
+}
+
+}  // namespace
+}  // namespace cuda
+
+int cuda_device_count() noexcept {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) {
+    cudaGetLastError();
+    return 0;
+  }
+  return count;
+}
+
+std::unique_ptr<Backend> make_cuda_backend(int device, int threads) {
+  int count = 0;
+  cuda::check(cudaGetDeviceCount(&count), "looking for devices");
+  if (device < 0 || device >= count) {
+    throw Error(ErrorCode::kDevice, "cuda: device " + std::to_string(device) +
+                                        " does not exist; this process sees " +
+                                        std::to_string(count));
+  }
+  cuda::check(cudaSetDevice(device), "choosing the device");
+  cudaDeviceProp properties;
+  cuda::check(cudaGetDeviceProperties(&properties, device),
+              "asking for the device's properties");
+  if (properties.major < 8) {
+    throw Error(ErrorCode::kUnsupported,
+                std::string("cuda: ") + properties.name +
+                    " has compute capability " +
+                    cuda::architecture(properties) + "; expected 8.0 or later");
+  }
+  cuda::DeviceTraits traits;
+  traits.processors = properties.multiProcessorCount;
+  traits.shared_bytes = static_cast<int>(properties.sharedMemPerBlockOptin);
+  traits.overlaps = properties.major >= 9;
+  traits.has_wgmma = properties.major == 9 && cuda::has_wgmma_code();
+  return std::make_unique<cuda::CudaBackend>(
+      device, threads, std::string("cuda ") + properties.name, traits);
+}
+
+}  // namespace carat

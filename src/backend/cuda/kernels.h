@@ -1,0 +1,176 @@
+// The kernels' parameters and how to note their launches; host side.
+#ifndef CARAT_BACKEND_CUDA_KERNELS_H_
+#define CARAT_BACKEND_CUDA_KERNELS_H_
+
+#include <cstdint>
+
+#include "backend/cuda/launch_queue.h"
+#include "backend/cuda/weight_format.h"
+
+namespace carat::cuda {
+
+/// What kernel choices depend on.
+struct DeviceTraits {
+  int processors = 1;      ///< multiprocessors
+  bool has_wgmma = false;  ///< sm_90, and built for sm_90a
+  bool overlaps = false;   ///< kernels may start before the last one ends
+  int shared_bytes = 0;    ///< per block, opted in
+};
+
+/// Whether the loaded code for this device has wgmma kernels. Throws:
+/// Error{kUnsupported} if there is no code for it at all.
+bool has_wgmma_code();
+
+/// f32 [rows, cols] in device memory.
+struct Rows {
+  float* data = nullptr;
+  int64_t stride = 0;
+};
+
+// --- linear_small.cu, linear_wide.cu: see there. ---
+
+inline constexpr int kMostPieces = 4;
+
+struct LinearPiece {
+  WeightTiles weight;
+  Rows out;
+  int32_t first_tile = 0;  ///< tiles of 64 outputs before this piece
+};
+
+/// out = input * weight^T for several weights of the same bits; or, gated
+/// (pieces gate and up), act(gate) * up as bf16 into `gated_out`.
+struct LinearCall {
+  LinearPiece pieces[kMostPieces];
+  int32_t piece_count = 0;
+  int32_t tile_count = 0;  ///< of 64 outputs; gated: of one of the two
+  ActivationSlab input;
+  int32_t rows = 0;
+  int32_t is_silu = 0;
+  ActivationSlab gated_out;
+  int32_t stages = 0;  ///< linear_wide: depth of its ring
+};
+
+/// `bits` of a gated call whose two weights differ; linear_small alone.
+inline constexpr int kMixedBits = 0;
+
+/// For few rows, and for devices without wgmma.
+void launch_linear_small(LaunchQueue& queue, const DeviceTraits& device,
+                         const LinearCall& call, int bits, bool gated);
+/// wgmma; for many rows.
+void launch_linear_wide(LaunchQueue& queue, const DeviceTraits& device,
+                        LinearCall call, int bits, bool gated);
+
+// --- rows.cu ---
+
+struct EmbedCall {
+  WeightTiles table;
+  const int32_t* tokens;
+  Rows x;
+  int32_t cols;
+  float scale;
+};
+void launch_embed(LaunchQueue& queue, const EmbedCall& call, int64_t rows);
+
+struct AnglesCall {
+  const int32_t* positions;  ///< per row
+  const double* inverse_frequencies;
+  Rows angles;
+  int32_t half;
+};
+void launch_angles(LaunchQueue& queue, const AnglesCall& call, int64_t rows);
+
+/// x += norm(y) * post (y null: nothing is added; post null: x += y), then
+/// out = norm(x) * next as bf16 unless out.data is null.
+struct NormCall {
+  Rows x;
+  Rows y;
+  const float* post;
+  const float* next;
+  float eps;
+  int32_t cols;
+  ActivationSlab out;
+};
+void launch_norm(LaunchQueue& queue, const NormCall& call, int64_t rows);
+
+struct GatherCall {
+  Rows in;
+  const int64_t* rows;
+  Rows out;
+  int32_t cols;
+};
+void launch_gather(LaunchQueue& queue, const GatherCall& call, int64_t rows);
+
+// --- heads.cu ---
+
+/// A sequence's rows and blocks: the absolute block `first_block + i` is
+/// blocks[i].
+struct SequenceInfo {
+  int64_t first_position;
+  int64_t first_block;
+  const uint8_t* const* blocks;
+  int32_t first_row;
+  int32_t rows;
+};
+
+/// Where one layer's keys lie in a block; values follow kv_heads heads later.
+struct BlockPart {
+  int64_t layer_offset;  ///< bytes
+  int32_t kv_heads;
+  int32_t head_dim;
+};
+
+struct HeadsCall {
+  Rows q, k, v;  ///< data null: left out
+  const float* q_norm;
+  const float* k_norm;
+  Rows angles;
+  const SequenceInfo* sequences;
+  const int32_t* row_sequence;  ///< per row, -1: none
+  BlockPart part;
+  float eps;
+  int32_t q_heads;
+};
+void launch_heads(LaunchQueue& queue, const HeadsCall& call, int64_t rows);
+
+// --- attention.cu ---
+
+/// Some rows of one sequence that one thread block works on.
+struct QueryTile {
+  int32_t sequence;
+  int32_t first;  ///< row within the sequence
+};
+
+struct AttentionCall {
+  Rows q;
+  const SequenceInfo* sequences;
+  const QueryTile* tiles;
+  BlockPart part;
+  ActivationSlab out;
+  int64_t window;  ///< 0: all
+  float scale;
+  float softcap;      ///< 0: off
+  int32_t group;      ///< query heads a kv head
+  int32_t tile_rows;  ///< positions a tile
+  float* partials;    ///< split only
+  int32_t splits;     ///< blocks per tile there is room for
+};
+
+/// Stacked (position, head) rows of a tile.
+inline constexpr int kWideQueries = 32;
+inline constexpr int kFewQueries = 16;
+
+/// Whether there is a kernel for this head size.
+bool attention_supports(int head_dim);
+/// Floats of `partials` for one tile, kv head and block.
+int64_t partial_floats(int head_dim);
+
+/// Tiles of up to kWideQueries; each visits its blocks in turn.
+void launch_attention_wide(LaunchQueue& queue, const AttentionCall& call,
+                           int64_t tiles);
+/// Tiles of up to kFewQueries; blocks side by side, then merged in order.
+void launch_attention_split(LaunchQueue& queue, const AttentionCall& call,
+                            int64_t tiles);
+
+}  // namespace carat::cuda
+
+#endif  // CARAT_BACKEND_CUDA_KERNELS_H_

@@ -1,0 +1,363 @@
+// Linear layers of many rows on Hopper: y^T = W x^T with wgmma.
+//
+// Persistent thread blocks of three warpgroups. The third keeps a ring of
+// stages filled by bulk copies: per 64 k the activations of kWidth rows,
+// already swizzled, and two weight tiles as packed. The first two multiply:
+// each expands 64 outputs' codes in registers (the A operand) against the same
+// activations (B, from shared memory), kWidth columns at a time. After every
+// 512 k the sum is added to the total, in ascending order: the bits are those
+// of linear_small, whatever kWidth is (docs/numerics-cuda.md).
+//
+// Gated: the rows g of each fragment are gates, the rows g + 8 the ups of the
+// same outputs, so both meet in one thread and their product is stored as bf16.
+#ifndef CARAT_BACKEND_CUDA_LINEAR_WIDE_CUH_
+#define CARAT_BACKEND_CUDA_LINEAR_WIDE_CUH_
+
+#include "backend/cuda/activation.cuh"
+#include "backend/cuda/barrier.cuh"
+#include "backend/cuda/kernels.h"
+#include "backend/cuda/linear_wide.h"
+#include "backend/cuda/mma.cuh"
+#include "backend/cuda/overlap.cuh"
+#include "backend/cuda/slab.cuh"
+#include "backend/cuda/unpack.cuh"
+#include "backend/cuda/wgmma.cuh"
+
+// wgmma and setmaxnreg exist for sm_90a alone; other targets get empty kernels
+// that are never launched.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define CARAT_WIDE_DEVICE 1
+#endif
+
+namespace carat::cuda {
+
+inline constexpr int kMultiplyWarps = 8;
+inline constexpr int kWideThreads = 384;
+
+#ifdef CARAT_WIDE_DEVICE
+
+// The tile a warpgroup multiplies, and where its codes lie in a stage.
+struct WideTile {
+  const LinearPiece* piece;
+  int tile;  // within the piece
+};
+
+__device__ __forceinline__ WideTile find_tile(const LinearCall& call,
+                                              int tile) {
+  tile = min(tile, call.tile_count - 1);
+  int piece = 0;
+  while (piece + 1 < call.piece_count &&
+         tile >= call.pieces[piece + 1].first_tile) {
+    ++piece;
+  }
+  return {&call.pieces[piece], tile - call.pieces[piece].first_tile};
+}
+
+template <bool kGated>
+__device__ __forceinline__ WideTile wide_tile(const LinearCall& call, int pair,
+                                              int half) {
+  if constexpr (kGated) return {&call.pieces[half], pair};
+  return find_tile(call, 2 * pair + half);
+}
+
+struct Ring {
+  uint32_t full;  // barriers, 8 bytes apart
+  uint32_t empty;
+  uint32_t stages;
+  int stage_bytes;
+  int weight_bytes;  // room for one tile
+  int count;
+};
+
+// One thread: keeps the stages filled.
+template <int kWidth, bool kGated>
+__device__ void fill_ring(const LinearCall& call, const Ring& ring, int pairs,
+                          int columns) {
+  const int k_tiles = call.input.k_tiles;
+  int stage = 0, parity = 1;
+  for (int work = blockIdx.x; work < pairs * columns; work += gridDim.x) {
+    const int pair = work / columns, row = work % columns * kWidth;
+    const int x_bytes = min(kWidth, call.input.capacity - row) * 128;
+    const WideTile tiles[2] = {wide_tile<kGated>(call, pair, 0),
+                               wide_tile<kGated>(call, pair, 1)};
+    const uint8_t* from[2];
+    int bytes[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const WeightTiles& weight = tiles[half].piece->weight;
+      bytes[half] = kSlices * weight.slice_bytes;
+      from[half] =
+          weight.data + int64_t{tiles[half].tile} * k_tiles * bytes[half];
+    }
+    const uint8_t* x = call.input.data + int64_t{row} * 128;
+    for (int kt = 0; kt < k_tiles; ++kt) {
+      barrier_wait(ring.empty + 8 * stage, parity);
+      const uint32_t barrier = ring.full + 8 * stage;
+      const uint32_t to = ring.stages + stage * ring.stage_bytes;
+      barrier_expect(barrier, x_bytes + bytes[0] + bytes[1]);
+      bulk_copy(to, x, x_bytes, barrier);
+      bulk_copy(to + kWidth * 128, from[0], bytes[0], barrier);
+      bulk_copy(to + kWidth * 128 + ring.weight_bytes, from[1], bytes[1],
+                barrier);
+      x += int64_t{call.input.capacity} * 128;
+      from[0] += bytes[0];
+      from[1] += bytes[1];
+      if (++stage == ring.count) {
+        stage = 0;
+        parity ^= 1;
+      }
+    }
+  }
+}
+
+// Where a lane finds its part of a slice within a weight tile.
+template <int kBits>
+struct SliceReader {
+  int codes_at;                  // bytes
+  int scales_at[kStepsPerTile];  // of rows g and g + 8, by step
+  uint32_t centre;
+
+  __device__ SliceReader(const WeightTiles& weight, int slice) {
+    const int lane = threadIdx.x % 32;
+    const int offset = slice * weight.slice_bytes;
+    codes_at = offset + lane * 16;
+    const int words = kGroupWords * (weight.has_bias != 0 ? 2 : 1);
+#pragma unroll
+    for (int s = 0; s < kStepsPerTile; ++s) {
+      scales_at[s] = offset + 128 * kBits +
+                     4 * (s / weight.steps_per_group * words + lane / 4);
+    }
+    centre = centre_pair(weight);
+  }
+  __device__ __forceinline__ LaneCodes<kBits> codes(const uint8_t* tile) const {
+    LaneCodes<kBits> result;
+#pragma unroll
+    for (int plane = 0; plane < kBits / 4; ++plane) {
+      result.planes[plane] =
+          *reinterpret_cast<const uint4*>(tile + codes_at + plane * 512);
+    }
+    return result;
+  }
+  __device__ __forceinline__ uint32_t scales(const uint8_t* tile, int s) const {
+    return *reinterpret_cast<const uint32_t*>(tile + scales_at[s]);
+  }
+  __device__ __forceinline__ uint32_t biases(const uint8_t* tile, int s) const {
+    return *reinterpret_cast<const uint32_t*>(tile + scales_at[s] +
+                                              4 * kGroupWords);
+  }
+};
+
+// A lane's part of a k tile.
+template <int kBits>
+struct LaneTile {
+  LaneCodes<kBits> codes;
+  uint32_t scales[kStepsPerTile];
+  uint32_t biases[kStepsPerTile];
+
+  __device__ __forceinline__ void load(const SliceReader<kBits>& reader,
+                                       const uint8_t* tile, bool has_bias) {
+    codes = reader.codes(tile);
+#pragma unroll
+    for (int s = 0; s < kStepsPerTile; ++s) {
+      scales[s] = reader.scales(tile, s);
+      biases[s] = has_bias ? reader.biases(tile, s) : 0u;
+    }
+  }
+};
+
+// y as f32: lane 4 g + q holds outputs g and g + 8 of rows 8 j + 2 q and the
+// next.
+template <int kWidth>
+__device__ __forceinline__ void store_plain(const LinearCall& call,
+                                            const WideTile& tile, int first_row,
+                                            const float (&total)[kWidth / 2]) {
+  const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+  const Rows& out = tile.piece->out;
+  const int rows = tile.piece->weight.rows;
+  const int n = tile.tile * kTileRows + threadIdx.x % 128 / 32 * kSliceRows + g;
+#pragma unroll
+  for (int j = 0; j < kWidth / 8; ++j) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int row = first_row + 8 * j + 2 * q + (i & 1);
+      const int output = n + 8 * (i >> 1);
+      if (row < call.rows && output < rows) {
+        out.data[row * out.stride + output] = total[4 * j + i];
+      }
+    }
+  }
+}
+
+__device__ __forceinline__ uint32_t transposed(uint32_t pair) {
+  uint32_t result;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;"
+               : "=r"(result)
+               : "r"(pair));
+  return result;
+}
+
+template <int kWidth>
+__device__ __forceinline__ void store_gated(const LinearCall& call, int tile,
+                                            int chunk, int first_row,
+                                            const float (&total)[kWidth / 2]) {
+  const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+  const bool is_silu = call.is_silu != 0;
+  const int rows = call.pieces[0].weight.rows;
+#pragma unroll
+  for (int j = 0; j < kWidth / 8; ++j) {
+    const float first = gated(total[4 * j], total[4 * j + 2], is_silu);
+    const float second = gated(total[4 * j + 1], total[4 * j + 3], is_silu);
+    // Rows become lanes' g, outputs pairs 2q and 2q + 1.
+    const uint32_t pair =
+        transposed(as_bits(__floats2bfloat162_rn(first, second)));
+    const int row = first_row + 8 * j + g;
+    // Outputs past the last have weights of zero: zeros stay zeros.
+    if (row < call.rows && tile * kTileRows + 8 * chunk < rows) {
+      *reinterpret_cast<uint32_t*>(
+          slab_chunk(call.gated_out, row, tile, chunk) + 4 * q) = pair;
+    }
+  }
+}
+
+// A warpgroup that multiplies.
+template <int kBits, int kWidth, bool kGated>
+__device__ void multiply(const LinearCall& call, const Ring& ring,
+                         const uint8_t* stages, int pairs, int columns) {
+  const int group = threadIdx.x / 128, warp = threadIdx.x % 128 / 32;
+  const int lane = threadIdx.x % 32;
+  const int k_tiles = call.input.k_tiles;
+  const int slice = kGated ? 2 * group + warp / 2 : warp;
+  const int side = warp % 2;
+  const uint32_t selector = side == 0 ? 0x1010 : 0x3232;
+  // All lanes have read the stage, and so have the tensor cores.
+  const auto release = [&](int used) {
+    __syncwarp();
+    if (lane == 0) barrier_arrive(ring.empty + 8 * used);
+  };
+  int stage = 0, parity = 0;
+  for (int work = blockIdx.x; work < pairs * columns; work += gridDim.x) {
+    const int pair = work / columns, row = work % columns * kWidth;
+    const WideTile own = wide_tile<kGated>(call, pair, kGated ? 0 : group);
+    const WeightTiles& weight = own.piece->weight;
+    const WeightTiles& other = kGated ? call.pieces[1].weight : weight;
+    const SliceReader<kBits> reader(weight, slice), ups(other, slice);
+    const bool has_bias = weight.has_bias != 0;
+    const bool ups_have_bias = other.has_bias != 0;
+    float total[kWidth / 2], sum[kWidth / 2];
+#pragma unroll
+    for (int i = 0; i < kWidth / 2; ++i) total[i] = 0;
+
+    int previous = -1;
+    uint32_t a[2][4];
+    // The stage's tile, step by step: while one step is multiplied, the next
+    // one's weights are expanded. Leaves the last step running.
+    const auto multiply_tile = [&](int is_later) {
+      barrier_wait(ring.full + 8 * stage, parity);
+      const uint8_t* base = stages + stage * ring.stage_bytes;
+      const uint8_t* codes = base + kWidth * 128;
+      LaneTile<kBits> tile, up_tile;
+      if constexpr (kGated) {
+        tile.load(reader, codes, has_bias);
+        up_tile.load(ups, codes + ring.weight_bytes, ups_have_bias);
+      } else {
+        tile.load(reader, codes + group * ring.weight_bytes, has_bias);
+      }
+      const uint64_t b = wgmma_descriptor(shared_address(base));
+#pragma unroll
+      for (int s = 0; s < kStepsPerTile; ++s) {
+        uint32_t(&fragment)[4] = a[s % 2];
+        if constexpr (kGated) {
+          const uint2 gate = expand_side<kBits>(
+              tile.codes, s, side, reader.centre,
+              as_bf16(__byte_perm(tile.scales[s], 0, selector)),
+              as_bf16(__byte_perm(tile.biases[s], 0, selector)));
+          const uint2 up = expand_side<kBits>(
+              up_tile.codes, s, side, ups.centre,
+              as_bf16(__byte_perm(up_tile.scales[s], 0, selector)),
+              as_bf16(__byte_perm(up_tile.biases[s], 0, selector)));
+          fragment[0] = gate.x;
+          fragment[1] = up.x;
+          fragment[2] = gate.y;
+          fragment[3] = up.y;
+        } else {
+          expand<kBits>(tile.codes, s, spread(tile.scales[s], tile.biases[s]),
+                        reader.centre, fragment);
+        }
+        wgmma_fence();
+        Wgmma<kWidth>::step(sum, fragment, b + 2 * s, s == 0 ? is_later : 1);
+        wgmma_commit();
+        wgmma_wait<1>();
+        // The tile before has been read.
+        if (s == 0 && previous >= 0) release(previous);
+      }
+      previous = stage;
+      if (++stage == ring.count) {
+        stage = 0;
+        parity ^= 1;
+      }
+    };
+#pragma unroll 1
+    for (int first = 0; first < k_tiles; first += kRangeTiles) {
+      const int count = min(kRangeTiles, k_tiles - first);
+#pragma unroll 1
+      for (int i = 0; i < count; ++i) multiply_tile(i > 0);
+      wgmma_wait<0>();
+      pin(sum);
+      release(previous);
+      previous = -1;
+#pragma unroll
+      for (int i = 0; i < kWidth / 2; ++i) {
+        total[i] = first == 0 ? sum[i] : __fadd_rn(total[i], sum[i]);
+      }
+    }
+    if constexpr (kGated) {
+      store_gated<kWidth>(call, pair, 4 * group + warp, row, total);
+    } else if (2 * pair + group < call.tile_count) {
+      store_plain<kWidth>(call, own, row, total);
+    }
+  }
+}
+
+#endif  // CARAT_WIDE_DEVICE
+
+template <int kBits, int kWidth, bool kGated>
+__global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
+    const __grid_constant__ LinearCall call) {
+#ifdef CARAT_WIDE_DEVICE
+  extern __shared__ __align__(1024) uint8_t shared[];
+  const WideLayout layout = wide_layout(call, kWidth, kGated);
+  Ring ring;
+  ring.full = shared_address(shared);
+  ring.empty = ring.full + 8 * kMostStages;
+  ring.stages = ring.full + kBarrierBytes;
+  ring.stage_bytes = layout.stage_bytes;
+  ring.weight_bytes = layout.weight_bytes;
+  ring.count = call.stages;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < ring.count; ++i) {
+      barrier_init(ring.full + 8 * i, 1);
+      barrier_init(ring.empty + 8 * i, kMultiplyWarps);
+    }
+    barrier_init_done();
+  }
+  __syncthreads();
+  let_next_start();
+  wait_for_previous();
+  const int pairs = kGated ? call.tile_count : (call.tile_count + 1) / 2;
+  const int columns = (call.rows + kWidth - 1) / kWidth;
+  if (threadIdx.x >= 256) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    if (threadIdx.x == 256) {
+      fill_ring<kWidth, kGated>(call, ring, pairs, columns);
+    }
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+    multiply<kBits, kWidth, kGated>(call, ring, shared + kBarrierBytes, pairs,
+                                    columns);
+  }
+#endif
+}
+
+}  // namespace carat::cuda
+
+#endif  // CARAT_BACKEND_CUDA_LINEAR_WIDE_CUH_

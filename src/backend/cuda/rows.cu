@@ -1,0 +1,241 @@
+// Operations on whole rows: embedding, RMSNorm with residual, RoPE angles,
+// gather. One thread block a row; bound by bytes.
+#include <cuda_bf16.h>
+
+#include <string>
+
+#include "backend/cuda/kernels.h"
+#include "backend/cuda/overlap.cuh"
+#include "backend/cuda/slab.cuh"
+#include "backend/cuda/unpack.cuh"
+#include "carat/error.h"
+
+namespace carat::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
+
+// The sum over the block, by one fixed tree: lanes, then warps, in halves.
+__device__ float block_sum(float value, float* shared) {
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) {
+    value = __fadd_rn(value, __shfl_xor_sync(0xffffffffu, value, step));
+  }
+  __syncthreads();  // the last sum has been read
+  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
+  __syncthreads();
+  value = shared[threadIdx.x % kWarps];
+#pragma unroll
+  for (int step = kWarps / 2; step > 0; step /= 2) {
+    value = __fadd_rn(value, __shfl_xor_sync(0xffffffffu, value, step));
+  }
+  return value;
+}
+
+__device__ float factor_of(float sum, int cols, float eps) {
+  const float mean = __fdiv_rn(sum, static_cast<float>(cols));
+  return __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, eps)));
+}
+
+// Four columns; those past the end are zeros.
+__device__ float4 load4(const float* p, int col, int cols) {
+  if (col + 4 <= cols) return *reinterpret_cast<const float4*>(p + col);
+  return {col < cols ? p[col] : 0.0f, col + 1 < cols ? p[col + 1] : 0.0f,
+          col + 2 < cols ? p[col + 2] : 0.0f, 0.0f};
+}
+__device__ void store4(float* p, int col, int cols, const float4& v) {
+  if (col + 4 <= cols) {
+    *reinterpret_cast<float4*>(p + col) = v;
+    return;
+  }
+  if (col < cols) p[col] = v.x;
+  if (col + 1 < cols) p[col + 1] = v.y;
+  if (col + 2 < cols) p[col + 2] = v.z;
+}
+__device__ float add_squares(const float4& v, float sum) {
+  sum = __fmaf_rn(v.x, v.x, sum);
+  sum = __fmaf_rn(v.y, v.y, sum);
+  sum = __fmaf_rn(v.z, v.z, sum);
+  return __fmaf_rn(v.w, v.w, sum);
+}
+__device__ float4 scaled(const float4& v, float factor, const float4& weight) {
+  return {__fmul_rn(__fmul_rn(v.x, factor), weight.x),
+          __fmul_rn(__fmul_rn(v.y, factor), weight.y),
+          __fmul_rn(__fmul_rn(v.z, factor), weight.z),
+          __fmul_rn(__fmul_rn(v.w, factor), weight.w)};
+}
+
+// A thread owns the columns 4 (256 j + thread) to + 3, in registers; its sum of
+// squares takes them in ascending order.
+template <int kVectors>
+__global__ __launch_bounds__(kThreads) void norm_kernel(
+    const __grid_constant__ NormCall call) {
+  __shared__ float shared[kWarps];
+  let_next_start();
+  const int64_t row = blockIdx.x;
+  const int cols = call.cols;
+  const auto col = [](int j) {
+    return 4 * (kThreads * j + static_cast<int>(threadIdx.x));
+  };
+  // Weights do not change: they may be read ahead.
+  float4 next[kVectors], post[kVectors];
+#pragma unroll
+  for (int j = 0; j < kVectors; ++j) {
+    if (call.out.data != nullptr) next[j] = load4(call.next, col(j), cols);
+    if (call.post != nullptr) post[j] = load4(call.post, col(j), cols);
+  }
+  wait_for_previous();
+  float* x = call.x.data + row * call.x.stride;
+  float4 value[kVectors];
+#pragma unroll
+  for (int j = 0; j < kVectors; ++j) value[j] = load4(x, col(j), cols);
+
+  if (call.y.data != nullptr) {
+    const float* y = call.y.data + row * call.y.stride;
+    float4 branch[kVectors];
+    float squares = 0;
+#pragma unroll
+    for (int j = 0; j < kVectors; ++j) {
+      branch[j] = load4(y, col(j), cols);
+      squares = add_squares(branch[j], squares);
+    }
+    if (call.post != nullptr) {
+      const float factor =
+          factor_of(block_sum(squares, shared), cols, call.eps);
+#pragma unroll
+      for (int j = 0; j < kVectors; ++j) {
+        branch[j] = scaled(branch[j], factor, post[j]);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kVectors; ++j) {
+      value[j].x = __fadd_rn(value[j].x, branch[j].x);
+      value[j].y = __fadd_rn(value[j].y, branch[j].y);
+      value[j].z = __fadd_rn(value[j].z, branch[j].z);
+      value[j].w = __fadd_rn(value[j].w, branch[j].w);
+      store4(x, col(j), cols, value[j]);
+    }
+  }
+  if (call.out.data == nullptr) return;
+  float squares = 0;
+#pragma unroll
+  for (int j = 0; j < kVectors; ++j) squares = add_squares(value[j], squares);
+  const float factor = factor_of(block_sum(squares, shared), cols, call.eps);
+#pragma unroll
+  for (int j = 0; j < kVectors; ++j) {
+    if (col(j) >= cols) continue;
+    // Columns past the last are zeros, as the slab keeps them.
+    const float4 out = scaled(value[j], factor, next[j]);
+    uint2 packed = {as_bits(__floats2bfloat162_rn(out.x, out.y)),
+                    as_bits(__floats2bfloat162_rn(out.z, out.w))};
+    *reinterpret_cast<uint2*>(slab_at(call.out, row, col(j))) = packed;
+  }
+}
+
+// scale * weight, the product of scale and code unrounded by bf16.
+__device__ float weight_at(const WeightTiles& tiles, int64_t n, int k) {
+  const int slice = static_cast<int>(n % kTileRows) / kSliceRows;
+  const int g = static_cast<int>(n % 8), side = static_cast<int>(n % 16) / 8;
+  const uint8_t* data =
+      tiles.data +
+      ((n / kTileRows * tiles.k_tiles + k / kTileCols) * kSlices + slice) *
+          int64_t{tiles.slice_bytes};
+  const int s = k % kTileCols / kStepCols, at = k % kStepCols;
+  const int q = at % 8 / 2, e = at % 2, high = at / 8;
+  const int lane = 4 * g + q;
+  float code;
+  if (tiles.bits == 4) {
+    const uint32_t word =
+        *reinterpret_cast<const uint32_t*>(data + lane * 16 + s * 4);
+    const int x = side + 2 * high;
+    code = static_cast<float>(static_cast<int>(word >> (4 * x + 16 * e) & 15u) -
+                              tiles.centre);
+  } else {
+    const uint32_t word = *reinterpret_cast<const uint32_t*>(
+        data + (s / 2) * 512 + lane * 16 + (s % 2) * 8 + high * 4);
+    code = static_cast<float>(
+        static_cast<int8_t>(word >> (8 * side + 16 * e) & 255u));
+  }
+  const int words = kGroupWords * (tiles.has_bias != 0 ? 2 : 1);
+  const auto* scales = reinterpret_cast<const __nv_bfloat16*>(
+      data + 128 * tiles.bits + (s / tiles.steps_per_group) * words * 4);
+  const float scale = __bfloat162float(scales[2 * g + side]);
+  const float bias =
+      tiles.has_bias != 0
+          ? __bfloat162float(scales[2 * (kGroupWords + g) + side])
+          : 0.0f;
+  return __fmaf_rn(code, scale, bias);
+}
+
+__global__ __launch_bounds__(kThreads) void embed_kernel(
+    const __grid_constant__ EmbedCall call) {
+  let_next_start();
+  wait_for_previous();
+  const int64_t row = blockIdx.x;
+  const int64_t token = call.tokens[row];
+  for (int i = threadIdx.x; i < call.cols; i += kThreads) {
+    call.x.data[row * call.x.stride + i] =
+        __fmul_rn(weight_at(call.table, token, i), call.scale);
+  }
+}
+
+__global__ __launch_bounds__(kThreads) void angles_kernel(
+    const __grid_constant__ AnglesCall call) {
+  let_next_start();
+  wait_for_previous();
+  const int64_t row = blockIdx.x;
+  const auto position = static_cast<double>(call.positions[row]);
+  float* out = call.angles.data + row * call.angles.stride;
+  for (int i = threadIdx.x; i < call.half; i += kThreads) {
+    double sine, cosine;
+    sincos(__dmul_rn(position, call.inverse_frequencies[i]), &sine, &cosine);
+    out[i] = __double2float_rn(cosine);
+    out[call.half + i] = __double2float_rn(sine);
+  }
+}
+
+__global__ __launch_bounds__(kThreads) void gather_kernel(
+    const __grid_constant__ GatherCall call) {
+  let_next_start();
+  wait_for_previous();
+  const int64_t row = blockIdx.x;
+  const float* in = call.in.data + call.rows[row] * call.in.stride;
+  float* out = call.out.data + row * call.out.stride;
+  for (int i = threadIdx.x; i < call.cols; i += kThreads) out[i] = in[i];
+}
+
+LaunchShape one_block_a_row(int64_t rows) {
+  return {dim3(static_cast<unsigned>(rows)), kThreads, 0};
+}
+
+}  // namespace
+
+void launch_embed(LaunchQueue& queue, const EmbedCall& call, int64_t rows) {
+  queue.launch(embed_kernel, one_block_a_row(rows), call);
+}
+void launch_angles(LaunchQueue& queue, const AnglesCall& call, int64_t rows) {
+  queue.launch(angles_kernel, one_block_a_row(rows), call);
+}
+void launch_norm(LaunchQueue& queue, const NormCall& call, int64_t rows) {
+  const int vectors = (call.cols + 4 * kThreads - 1) / (4 * kThreads);
+  const LaunchShape shape = one_block_a_row(rows);
+  if (vectors <= 1) {
+    queue.launch(norm_kernel<1>, shape, call);
+  } else if (vectors <= 3) {
+    queue.launch(norm_kernel<3>, shape, call);
+  } else if (vectors <= 6) {
+    queue.launch(norm_kernel<6>, shape, call);
+  } else if (vectors <= 16) {
+    queue.launch(norm_kernel<16>, shape, call);
+  } else {
+    throw Error(ErrorCode::kUnsupported,
+                "cuda: a norm over " + std::to_string(call.cols) +
+                    " columns; expected at most 16384");
+  }
+}
+void launch_gather(LaunchQueue& queue, const GatherCall& call, int64_t rows) {
+  queue.launch(gather_kernel, one_block_a_row(rows), call);
+}
+
+}  // namespace carat::cuda

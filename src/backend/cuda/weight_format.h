@@ -1,0 +1,62 @@
+// How weights and activations lie in device memory; shared by host and device.
+//
+// A weight matrix [N, K] is cut into tiles of 64 outputs x 64 k, stored
+// [N / 64][K / 64], padded with zeros. A tile is four slices of 16 outputs, and
+// a slice is what one warp multiplies in four m16n8k16 steps:
+//   codes   4 bits: 16 bytes a lane, one 32-bit word a step. Lane = 4 g + q
+//           holds rows g and g + 8 and k = 2q, 2q+1, 2q+8, 2q+9 of each step;
+//           the pair (k, k + 1) of fragment register x lies at the bits 4x and
+//           16 + 4x. So `(word >> 4x) & 0x000f000f` is a register's two codes.
+//           8 bits: two such planes (steps 0-1, 2-3), two words a step (k = 2q,
+//           then k = 2q+8), bytes [k: g, g+8][k+1: g, g+8], two's complement.
+//   scales  a group: 8 words {bf16 of row g, bf16 of row g + 8}, then, with
+//           biases, 8 words of those. A group of 128 is stored in both tiles.
+// A weight is bf16(fma(code - centre, scale, bias)), rounded once.
+//
+// Activations [rows, K] are bf16, stored [K / 64][capacity][64]: rows of 128
+// bytes whose 16-byte chunks are swapped by chunk ^ (row & 7), which is wgmma's
+// 128-byte swizzle, so any run of rows is copied to shared memory as it is.
+#ifndef CARAT_BACKEND_CUDA_WEIGHT_FORMAT_H_
+#define CARAT_BACKEND_CUDA_WEIGHT_FORMAT_H_
+
+#include <cstdint>
+
+namespace carat::cuda {
+
+inline constexpr int kTileRows = 64;
+inline constexpr int kTileCols = 64;
+inline constexpr int kSliceRows = 16;
+inline constexpr int kSlices = kTileRows / kSliceRows;
+inline constexpr int kStepCols = 16;
+inline constexpr int kStepsPerTile = kTileCols / kStepCols;
+/// Sums over these absolute ranges of K are finished on their own and then
+/// added in ascending order.
+inline constexpr int kRangeTiles = 8;
+inline constexpr int kGroupWords = 8;
+
+/// A matrix in tiles, as kernels see it.
+struct WeightTiles {
+  const uint8_t* data = nullptr;
+  int32_t rows = 0;             ///< N
+  int32_t k_tiles = 0;          ///< K / 64, rounded up
+  int32_t bits = 4;             ///< 4 or 8
+  int32_t slice_bytes = 0;      ///< a multiple of 32
+  int32_t steps_per_group = 4;  ///< 1, 2 or 4
+  int32_t has_bias = 0;
+  int32_t centre = 0;  ///< 4 bits: subtracted from the codes
+};
+
+constexpr int32_t slice_bytes_of(int bits, int groups, bool has_bias) {
+  return 128 * bits + groups * 4 * kGroupWords * (has_bias ? 2 : 1);
+}
+
+/// Activations ready to be multiplied.
+struct ActivationSlab {
+  uint8_t* data = nullptr;
+  int32_t capacity = 0;  ///< rows of a k tile, a multiple of 8
+  int32_t k_tiles = 0;
+};
+
+}  // namespace carat::cuda
+
+#endif  // CARAT_BACKEND_CUDA_WEIGHT_FORMAT_H_

@@ -1,0 +1,199 @@
+// Linear layers on the GPU: within the bound that rounding to bf16 allows, and
+// the same bits for every number of rows.
+#include "tests/cuda/cuda_fixture.h"
+
+namespace carat {
+namespace {
+
+constexpr float kUnit = 0x1p-8f;  // of bf16
+
+struct Case {
+  QuantizedLayout layout;
+  const char* name;
+};
+const Case kCases[] = {
+    {{4, 32, 8, false}, "q4_0"},   {{4, 32, 0, true}, "q4_1"},
+    {{4, 64, 0, true}, "mlx4_64"}, {{4, 128, 0, true}, "mlx4_128"},
+    {{8, 32, 128, false}, "q8_0"}, {{6, 16, 32, false}, "q6_k"},
+    {{5, 32, 0, true}, "q5_k"},    {{8, 64, 0, true}, "mlx8_64"},
+    {{2, 16, 0, true}, "q2_k"},    {{3, 16, 4, false}, "q3_k"},
+    {{5, 32, 16, false}, "q5_0"},  {{8, 32, 0, false}, "no zero point"},
+};
+
+// Rows of norm 1 (a norm with weights of 1), as linear input.
+std::unique_ptr<LinearInput> normed_input(Backend& backend, const Floats& x,
+                                          int64_t rows, int64_t cols) {
+  const BackendMatrix matrix(backend, rows, cols, x);
+  const auto ones = backend.upload(Floats(static_cast<size_t>(cols), 1.0f));
+  auto input = backend.make_input(rows, cols);
+  backend.norm(matrix, vector_of(ones), 0, *input);
+  backend.wait(backend.submit());
+  return input;
+}
+
+Floats normed(const Floats& x, int64_t cols) {
+  Floats y = x;
+  for (size_t row = 0; row < x.size(); row += static_cast<size_t>(cols)) {
+    double sum = 0;
+    for (int64_t i = 0; i < cols; ++i) sum += double{x[row + i]} * x[row + i];
+    const double factor = 1 / std::sqrt(sum / static_cast<double>(cols));
+    for (int64_t i = 0; i < cols; ++i) {
+      y[row + i] = static_cast<float>(x[row + i] * factor);
+    }
+  }
+  return y;
+}
+
+Floats multiply(Backend& backend, const RandomWeights& source, const Floats& x,
+                int64_t rows) {
+  const auto weight = backend.pack(source);
+  EXPECT_EQ(weight->bytes(), backend.packed_bytes(source.rows(), source.cols(),
+                                                  source.layout()));
+  const auto input = normed_input(backend, x, rows, source.cols());
+  const BackendMatrix y(backend, rows, source.rows());
+  const LinearOutput output{weight.get(), y};
+  backend.linear(*input, {&output, 1});
+  return y.values();
+}
+
+using CudaLinear = CudaTest;
+
+TEST_F(CudaLinear, StaysWithinTheBoundOfItsRoundings) {
+  for (const Case& c : kCases) {
+    for (const int64_t rows : {1, 20, 70}) {
+      SCOPED_TRACE(std::string(c.name) + ", rows " + std::to_string(rows));
+      const int64_t outputs = 200, cols = rows == 20 ? 96 : 1152;
+      const RandomWeights source(outputs, cols, c.layout, 3);
+      const Floats x = normals(rows * cols, 5);
+      const Floats found = multiply(cuda(), source, x, rows);
+      const Floats exact = normed(x, cols);
+      for (int64_t t = 0; t < rows; ++t) {
+        for (int64_t n = 0; n < outputs; ++n) {
+          double sum = 0, bound = 0;
+          for (int64_t k = 0; k < cols; ++k) {
+            const double a = exact[t * cols + k];
+            const double w = source.weight(n * cols + k);
+            const double dw = source.rounding(n * cols + k);
+            sum += a * w;
+            // Rounding a, w, and at most 2^-14 of the largest partial sum.
+            bound += std::abs(a) * (dw + 1.01 * kUnit * (std::abs(w) + dw) +
+                                    0x1p-14 * std::abs(w));
+          }
+          ASSERT_NEAR(found[t * outputs + n], sum, bound)
+              << "row " << t << " output " << n;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(CudaLinear, BitsDoNotDependOnTheNumberOfRows) {
+  for (const Case& c : kCases) {
+    SCOPED_TRACE(c.name);
+    const int64_t outputs = 328, cols = 2112, most = 700;
+    const RandomWeights source(outputs, cols, c.layout, 7);
+    const Floats x = normals(most * cols, 11);
+    const Floats all = multiply(cuda(), source, x, most);
+    for (const int64_t rows : {1, 3, 8, 9, 16, 32, 33, 64, 97, 200, 577}) {
+      const Floats some = multiply(
+          cuda(), source, Floats(x.begin(), x.begin() + rows * cols), rows);
+      expect_same_bytes(some, Floats(all.begin(), all.begin() + rows * outputs),
+                        std::to_string(rows) + " rows");
+    }
+  }
+}
+
+TEST_F(CudaLinear, SeveralWeightsOfDifferentKindsShareAnInput) {
+  const int64_t rows = 50, cols = 640;
+  const RandomWeights sources[] = {
+      {192, cols, kCases[0].layout, 1}, {72, cols, kCases[5].layout, 2},
+      {64, cols, kCases[1].layout, 3},  {8, cols, kCases[4].layout, 4},
+      {130, cols, kCases[2].layout, 5}, {64, cols, kCases[3].layout, 6}};
+  const Floats x = normals(rows * cols, 9);
+  const auto input = normed_input(cuda(), x, rows, cols);
+  std::vector<std::unique_ptr<PackedMatrix>> weights;
+  std::vector<std::unique_ptr<BackendMatrix>> found;
+  std::vector<LinearOutput> outputs;
+  for (const RandomWeights& source : sources) {
+    weights.push_back(cuda().pack(source));
+    found.push_back(
+        std::make_unique<BackendMatrix>(cuda(), rows, source.rows()));
+    outputs.push_back({weights.back().get(), *found.back()});
+  }
+  cuda().linear(*input, outputs);
+  for (size_t i = 0; i < found.size(); ++i) {
+    expect_same_bytes(found[i]->values(), multiply(cuda(), sources[i], x, rows),
+                      "weight " + std::to_string(i));
+  }
+}
+
+// What a linear input holds, seen through a matrix of ones on the diagonal.
+Floats seen(Backend& backend, const LinearInput& input) {
+  class Identity : public WeightSource {
+   public:
+    explicit Identity(int64_t n) : WeightSource(n, n, {4, 32, 0, false}) {}
+    void read(int64_t first, int64_t count,
+              QuantizedMatrix& out) const override {
+      out.layout = layout();
+      out.rows = count;
+      out.cols = cols();
+      out.codes.assign(static_cast<size_t>(count * cols()), 0);
+      out.scales.assign(static_cast<size_t>(count * out.groups()), 1.0f);
+      for (int64_t i = 0; i < count; ++i) {
+        out.codes[static_cast<size_t>(i * cols() + first + i)] = 1;
+      }
+    }
+    void read_f32(int64_t first, int64_t count, float* out) const override {
+      std::fill_n(out, count * cols(), 0.0f);
+      for (int64_t i = 0; i < count; ++i) out[i * cols() + first + i] = 1;
+    }
+  };
+  const auto weight = backend.pack(Identity(input.cols()));
+  const BackendMatrix y(backend, input.rows, input.cols());
+  const LinearOutput output{weight.get(), y};
+  backend.linear(input, {&output, 1});
+  return y.values();
+}
+
+TEST_F(CudaLinear, GatedAgreesWithTheReferenceAndInBits) {
+  const int64_t hidden = 328, cols = 1152, most = 130;
+  const int pairs[][2] = {{0, 0}, {1, 2}, {4, 5}, {2, 7}};
+  for (const auto& pair : pairs) {
+    const RandomWeights gate(hidden, cols, kCases[pair[0]].layout, 21);
+    const RandomWeights up(hidden, cols, kCases[pair[1]].layout, 22);
+    const Floats x = normals(most * cols, 23);
+    for (const Activation activation :
+         {Activation::kGeluTanh, Activation::kSilu}) {
+      const auto run = [&](Backend& backend, int64_t rows) {
+        const auto gates = backend.pack(gate), ups = backend.pack(up);
+        const auto input = normed_input(
+            backend, Floats(x.begin(), x.begin() + rows * cols), rows, cols);
+        const auto out = backend.make_input(rows, hidden);
+        backend.gated_linear(*input, *gates, *ups, activation, *out);
+        return seen(backend, *out);
+      };
+      const Floats all = run(cuda(), most);
+      // bf16 of x, of weights twice and of the result, and a slope of the
+      // activation up to 1.13, for errors of one size and random sign.
+      EXPECT_LE(relative_error(all, run(reference(), most)), 2 * kUnit);
+      for (const int64_t rows : {1, 9, 32, 33, 100}) {
+        expect_same_bytes(run(cuda(), rows),
+                          Floats(all.begin(), all.begin() + rows * hidden),
+                          std::to_string(rows) + " rows");
+      }
+    }
+  }
+}
+
+TEST_F(CudaLinear, BadShapesAreErrors) {
+  const RandomWeights source(64, 128, kCases[0].layout, 1);
+  const auto weight = cuda().pack(source);
+  const auto input = cuda().make_input(4, 64);
+  input->rows = 4;
+  const BackendMatrix y(cuda(), 4, 64);
+  const LinearOutput output{weight.get(), y};
+  EXPECT_THROW(cuda().linear(*input, {&output, 1}), Error);
+}
+
+}  // namespace
+}  // namespace carat

@@ -1,0 +1,262 @@
+// Everything but linear layers on the GPU, against the reference backend.
+#include "tests/cuda/cuda_fixture.h"
+
+namespace carat {
+namespace {
+
+constexpr float kUnit = 0x1p-8f;    // of bf16
+constexpr float kFloat = 0x1p-20f;  // f32, sums of a few thousand
+
+using CudaOperations = CudaTest;
+
+TEST_F(CudaOperations, EmbedIsScaleTimesCode) {
+  const QuantizedLayout layouts[] = {
+      {4, 32, 8, false}, {6, 16, 32, false}, {4, 64, 0, true}};
+  for (const QuantizedLayout& layout : layouts) {
+    const int64_t vocab = 300, cols = 640;
+    const RandomWeights table(vocab, cols, layout, 1);
+    const std::vector<int32_t> tokens = {0, 299, 63, 64, 17, 128, 17};
+    const auto rows = static_cast<int64_t>(tokens.size());
+    const Both x = on_both([&](Backend& backend) {
+      const auto packed = backend.pack(table);
+      const BackendMatrix out(backend, rows, cols);
+      backend.embed(*packed, tokens, 25.25f, out);
+      return out.values();
+    });
+    for (int64_t i = 0; i < rows * cols; ++i) {
+      const int64_t at = tokens[i / cols] * cols + i % cols;
+      ASSERT_NEAR(x.cuda[i], x.reference[i], 25.25f * table.rounding(at));
+    }
+  }
+}
+
+TEST_F(CudaOperations, RopeAnglesAreExact) {
+  std::vector<double> frequencies;
+  for (int i = 0; i < 128; ++i) {
+    frequencies.push_back(std::pow(10000.0, -i / 128.0));
+  }
+  const SequenceRows sequences[] = {{0, 5, 0, {}}, {5, 3, 130000, {}}};
+  const Both angles = on_both([&](Backend& backend) {
+    const BackendMatrix out(backend, 8, 256);
+    backend.rope_angles(sequences, frequencies, out);
+    return out.values();
+  });
+  for (size_t i = 0; i < angles.cuda.size(); ++i) {
+    ASSERT_NEAR(angles.cuda[i], angles.reference[i], 0x1p-23f) << i;
+  }
+}
+
+TEST_F(CudaOperations, AddNormAddsAndNorms) {
+  for (const int64_t cols : {80, 640, 2560, 10240}) {
+    const int64_t rows = 5;
+    for (const bool has_post : {false, true}) {
+      const Both sums = on_both([&](Backend& backend) {
+        const BackendMatrix x(backend, rows, cols, normals(rows * cols, 1, 9));
+        const BackendMatrix y(backend, rows, cols, normals(rows * cols, 2));
+        const auto post = backend.upload(normals(cols, 3));
+        const auto next = backend.upload(normals(cols, 4));
+        const auto out = backend.make_input(rows, cols);
+        backend.add_norm(x, y, has_post ? vector_of(post) : Vector{},
+                         vector_of(next), 1e-6f, out.get());
+        return x.values();
+      });
+      EXPECT_LE(relative_error(sums.cuda, sums.reference), kFloat);
+    }
+  }
+}
+
+TEST_F(CudaOperations, GatherCopiesRows) {
+  const Floats values = normals(7 * 96, 1);
+  const BackendMatrix in(cuda(), 7, 96, values), out(cuda(), 3, 96);
+  const int64_t rows[] = {6, 0, 6};
+  cuda().gather(in, rows, out);
+  const Floats found = out.values();
+  for (int64_t i = 0; i < 3 * 96; ++i) {
+    EXPECT_EQ(found[i], values[rows[i / 96] * 96 + i % 96]);
+  }
+  const int64_t bad[] = {0, 7, 1};
+  EXPECT_THROW(cuda().gather(in, bad, out), Error);
+}
+
+struct Sequence {
+  int64_t cached;
+  int64_t rows;
+};
+
+struct AttentionCase {
+  int heads, kv_heads, head_dim;
+  int64_t window;
+  float softcap;
+};
+
+// Fills a cache row by row (chunk 0: all at once), then attends with each
+// sequence's last rows. Sees the result through the identity.
+Floats attend(Backend& backend, const AttentionCase& c,
+              const std::vector<Sequence>& sequences, bool one_by_one) {
+  const int64_t q_width = int64_t{c.heads} * c.head_dim;
+  const int64_t kv_width = int64_t{c.kv_heads} * c.head_dim;
+  const auto kv = backend.make_kv({2, c.kv_heads, c.head_dim});
+  kv->grow(200);
+  const KvLayer layer{kv.get(), 1, CacheKind::kFull};
+  std::vector<std::vector<int32_t>> ids;
+  int32_t next = 199;  // descending, so that blocks are not in order
+  int64_t rows = 0;
+  for (const Sequence& s : sequences) {
+    ids.emplace_back();
+    for (int64_t at = 0; at < s.cached + s.rows; at += kBlockTokens) {
+      ids.back().push_back(next--);
+    }
+    rows += s.rows;
+  }
+  const auto norm = backend.upload(normals(c.head_dim, 4));
+  std::vector<double> frequencies;
+  for (int i = 0; i < c.head_dim / 2; ++i) {
+    frequencies.push_back(std::pow(10000.0, -2.0 * i / c.head_dim));
+  }
+  const auto fill = [&](size_t i, int64_t first, int64_t count, Matrix q) {
+    SequenceRows part{0, count, first, {}};
+    part.tables[0] = {ids[i], 0};
+    const uint32_t seed = 100 + static_cast<uint32_t>(i);
+    const auto slice = [&](int64_t width, uint32_t which) {
+      const Floats all = normals(
+          width * (sequences[i].cached + sequences[i].rows), seed + which);
+      return Floats(all.begin() + first * width,
+                    all.begin() + (first + count) * width);
+    };
+    const BackendMatrix k(backend, count, kv_width, slice(kv_width, 0));
+    const BackendMatrix v(backend, count, kv_width, slice(kv_width, 1000));
+    const BackendMatrix angles(backend, count, c.head_dim);
+    backend.rope_angles({&part, 1}, frequencies, angles);
+    HeadsInput in;
+    in.q = q;
+    in.k = k;
+    in.v = v;
+    in.q_norm = in.k_norm = vector_of(norm);
+    in.norm_eps = 1e-6f;
+    in.angles = angles;
+    backend.heads(in, {&part, 1}, layer);
+    backend.wait(backend.submit());
+  };
+  const BackendMatrix q(backend, rows, q_width, normals(rows * q_width, 50));
+  std::vector<SequenceRows> batch;
+  int64_t row = 0;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const Sequence& s = sequences[i];
+    if (s.cached > 0) fill(i, 0, s.cached, {});
+    Matrix own = q;
+    own.data += row * own.stride;
+    own.rows = s.rows;
+    fill(i, s.cached, s.rows, own);
+    batch.push_back({row, s.rows, s.cached, {}});
+    batch.back().tables[0] = {ids[i], 0};
+    row += s.rows;
+  }
+  const AttentionShape shape{
+      c.heads,    c.kv_heads,
+      c.head_dim, 1 / std::sqrt(static_cast<float>(c.head_dim)),
+      c.softcap,  c.window};
+  const auto out = backend.make_input(rows, q_width);
+  // A linear layer with one weight of 1 in each row shows the values.
+  const auto show = [&] {
+    class Identity : public WeightSource {
+     public:
+      explicit Identity(int64_t n) : WeightSource(n, n, {4, 32, 0, false}) {}
+      void read(int64_t first, int64_t count,
+                QuantizedMatrix& m) const override {
+        m.layout = layout();
+        m.rows = count;
+        m.cols = cols();
+        m.codes.assign(static_cast<size_t>(count * cols()), 0);
+        m.scales.assign(static_cast<size_t>(count * m.groups()), 1.0f);
+        for (int64_t i = 0; i < count; ++i) {
+          m.codes[static_cast<size_t>(i * cols() + first + i)] = 1;
+        }
+      }
+      void read_f32(int64_t first, int64_t count, float* m) const override {
+        std::fill_n(m, count * cols(), 0.0f);
+        for (int64_t i = 0; i < count; ++i) m[i * cols() + first + i] = 1;
+      }
+    };
+    const auto weight = backend.pack(Identity(q_width));
+    const BackendMatrix y(backend, out->rows, q_width);
+    const LinearOutput output{weight.get(), y};
+    backend.linear(*out, {&output, 1});
+    return y.values();
+  };
+  if (!one_by_one) {
+    backend.attention(q, batch, layer, shape, *out);
+    return show();
+  }
+  Floats result;
+  for (const SequenceRows& sequence : batch) {
+    for (int64_t t = 0; t < sequence.rows; ++t) {
+      SequenceRows single = sequence;
+      single.first_row = 0;
+      single.rows = 1;
+      single.first_position += t;
+      Matrix own = q;
+      own.data += (sequence.first_row + t) * own.stride;
+      own.rows = 1;
+      backend.attention(own, {&single, 1}, layer, shape, *out);
+      const Floats values = show();
+      result.insert(result.end(), values.begin(), values.end());
+    }
+  }
+  return result;
+}
+
+const AttentionCase kAttentionCases[] = {
+    {4, 2, 64, 0, 0},    {8, 4, 256, 0, 0}, {4, 1, 256, 100, 0},
+    {4, 2, 128, 64, 30}, {3, 1, 40, 7, 0},
+};
+const std::vector<Sequence> kBatches[] = {
+    {{0, 1}}, {{0, 130}}, {{300, 1}}, {{63, 2}, {0, 70}, {190, 1}}};
+
+TEST_F(CudaOperations, AttentionAgreesWithTheReference) {
+  for (const AttentionCase& c : kAttentionCases) {
+    for (const auto& batch : kBatches) {
+      const Floats found = attend(cuda(), c, batch, false);
+      const Floats expected = attend(reference(), c, batch, false);
+      // f16 queries, keys, weights and values (2^-11 each), the result in bf16.
+      EXPECT_LE(relative_error(found, expected), kUnit)
+          << "head size " << c.head_dim << " window " << c.window << " batch "
+          << batch.size();
+    }
+  }
+}
+
+TEST_F(CudaOperations, AttentionBitsDoNotDependOnTheBatch) {
+  for (const AttentionCase& c : kAttentionCases) {
+    for (const auto& batch : kBatches) {
+      expect_same_bytes(attend(cuda(), c, batch, false),
+                        attend(cuda(), c, batch, true),
+                        "head size " + std::to_string(c.head_dim));
+    }
+  }
+}
+
+TEST_F(CudaOperations, TooMuchMemoryIsAnErrorAndNothingIsLost) {
+  try {
+    cuda().allocate(int64_t{1} << 42);
+    FAIL() << "16 TiB were given";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory) << error.what();
+  }
+  const Floats values = normals(64, 1);
+  const BackendMatrix matrix(cuda(), 1, 64, values);
+  EXPECT_EQ(matrix.values(), values);
+}
+
+TEST(CudaDevice, OneThatDoesNotExistIsAnError) {
+  try {
+    make_backend({.name = "cuda", .device = 4711});
+    FAIL() << "device 4711 exists";
+  } catch (const Error& error) {
+    EXPECT_TRUE(error.code() == ErrorCode::kDevice ||
+                error.code() == ErrorCode::kUnsupported)
+        << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace carat
