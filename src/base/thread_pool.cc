@@ -78,7 +78,12 @@ ThreadPool::ThreadPool(int threads, bool pin)
   }
 }
 
-ThreadPool::~ThreadPool() { stop(); }
+ThreadPool::~ThreadPool() {
+  stop();
+  if (pinned_caller_ == std::this_thread::get_id()) {
+    sched_setaffinity(0, sizeof(callers_mask_), &callers_mask_);
+  }
+}
 
 void ThreadPool::stop() noexcept {
   stop_.store(true, std::memory_order_relaxed);
@@ -90,8 +95,10 @@ void ThreadPool::stop() noexcept {
 void ThreadPool::run_job(Job job, void* context) noexcept {
   std::lock_guard<std::mutex> lock(turn_);
   if (!cpus_.empty() && pinned_caller_ != std::this_thread::get_id()) {
-    pin_this_thread(cpus_[0]);
-    pinned_caller_ = std::this_thread::get_id();
+    if (sched_getaffinity(0, sizeof(callers_mask_), &callers_mask_) == 0) {
+      pinned_caller_ = std::this_thread::get_id();
+      pin_this_thread(cpus_[0]);
+    }
   }
   if (size_ == 1) {
     job(context, 0);

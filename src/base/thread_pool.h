@@ -2,6 +2,8 @@
 #ifndef CARAT_BASE_THREAD_POOL_H_
 #define CARAT_BASE_THREAD_POOL_H_
 
+#include <sched.h>
+
 #include <atomic>
 #include <cstdint>
 #include <mutex>
@@ -20,6 +22,7 @@ class ThreadPool {
   /// `threads` <= 0 means available_cpus(). With `pin`, if the team fills every
   /// processor it may use, each thread keeps to one of them, the threads that
   /// call run() included: never a spinning worker on its caller's processor.
+  /// Destroying the pool on that thread frees it again.
   /// Throws: Error{kOutOfMemory} if the system refuses a thread.
   explicit ThreadPool(int threads = 0, bool pin = false);
   ~ThreadPool();
@@ -64,6 +67,7 @@ class ThreadPool {
   int size_;
   std::vector<int> cpus_;  // of each thread; empty: not pinned
   std::thread::id pinned_caller_;
+  cpu_set_t callers_mask_;  // of pinned_caller_, before
   std::mutex turn_;
   Job job_ = nullptr;
   void* context_ = nullptr;

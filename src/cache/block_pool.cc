@@ -5,14 +5,16 @@
 namespace carat {
 
 int32_t BlockPool::acquire() {
-  ++in_use_;
   if (!free_.empty()) {
     const int32_t id = free_.back();
     free_.pop_back();
     references_[id] = 1;
+    ++in_use_;
     return id;
   }
   references_.push_back(1);
+  free_.reserve(references_.size());  // so that release() never allocates
+  ++in_use_;
   return static_cast<int32_t>(references_.size() - 1);
 }
 

@@ -18,7 +18,7 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path,
                                 .isa = options.isa,
                                 .threads = options.threads,
                                 .pin_threads = options.pin_threads});
-  impl->tokenizer = checkpoint->load_tokenizer();
+  impl->tokenizer = load_checked_tokenizer(*checkpoint);
   impl->model = load_model(*checkpoint, *impl->backend, options.on_load);
   impl->cache =
       std::make_unique<KvCache>(*impl->backend, impl->model->cache_shape());
@@ -38,6 +38,19 @@ int64_t Engine::weight_bytes() const { return impl_->model->weight_bytes(); }
 int64_t Engine::default_chunk_tokens() const {
   return choose_chunk_tokens(
       std::nullopt, impl_->backend->measured_chunk_tokens(), impl_->config);
+}
+
+std::unique_ptr<Tokenizer> load_checked_tokenizer(
+    const Checkpoint& checkpoint) {
+  std::unique_ptr<Tokenizer> tokenizer = checkpoint.load_tokenizer();
+  if (tokenizer->vocab_size() > checkpoint.config().vocab_size) {
+    throw Error(ErrorCode::kCorrupt,
+                checkpoint.path().string() + ": the tokenizer has " +
+                    std::to_string(tokenizer->vocab_size()) +
+                    " tokens, the embedding only " +
+                    std::to_string(checkpoint.config().vocab_size) + " rows");
+  }
+  return tokenizer;
 }
 
 int64_t choose_context_tokens(std::optional<int64_t> requested,

@@ -26,6 +26,11 @@ struct Engine::Impl {
   std::unique_ptr<Workspace> workspace;  // one arena for all sessions
 };
 
+/// The checkpoint's tokenizer, every id of which has an embedding (the
+/// embedding may have more rows: padding). Throws: as
+/// Checkpoint::load_tokenizer; Error{kCorrupt} otherwise.
+std::unique_ptr<Tokenizer> load_checked_tokenizer(const Checkpoint& checkpoint);
+
 /// Throws: Error{kInvalidArgument} if `requested` is out of [1, the model's].
 int64_t choose_context_tokens(std::optional<int64_t> requested,
                               const ModelConfig& config);

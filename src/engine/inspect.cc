@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "carat/engine.h"
 #include "engine/engine_impl.h"
+#include "model/registry.h"
 #include "quant/decoder.h"
 #include "text/tokenizer_loader.h"
 
@@ -66,6 +67,8 @@ MemoryPlan plan_memory(const Checkpoint& checkpoint, int64_t context_tokens,
 ModelInfo inspect_model(const std::filesystem::path& path,
                         int64_t context_tokens, int64_t chunk_tokens) {
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path);
+  check_model(*checkpoint);
+  load_checked_tokenizer(*checkpoint);
   ModelInfo info;
   info.format = checkpoint->format();
   info.config = checkpoint->config();

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <utility>
@@ -30,6 +31,18 @@ struct Session::Impl {
                     std::to_string(engine.context_tokens));
   }
 
+  // All before any is run: a bad id late in a prompt must not leave its first
+  // chunks in the cache.
+  void check_ids(std::span<const int32_t> tokens) const {
+    for (const int32_t id : tokens) {
+      if (id >= 0 && id < engine.config.vocab_size) continue;
+      throw Error(ErrorCode::kInvalidArgument,
+                  "token id " + std::to_string(id) +
+                      " is outside the vocabulary [0, " +
+                      std::to_string(engine.config.vocab_size) + ")");
+    }
+  }
+
   // Row `row` of the wanted logits, on the host, softcap applied.
   std::span<const float> read_row(Matrix rows, int64_t row) {
     logits.resize(static_cast<size_t>(engine.config.vocab_size));
@@ -51,6 +64,7 @@ struct Session::Impl {
       throw Error(ErrorCode::kInvalidArgument, "the prompt has no token");
     }
     check_room(tokens.size());
+    check_ids(tokens);
     if (options.mode == PrefillMode::kFull) {
       // Its own arena, so that its size is given back.
       Workspace workspace(*engine.backend, engine.config);
@@ -107,6 +121,7 @@ void Session::all_logits(
     throw Error(ErrorCode::kInvalidArgument, "the text has no token");
   }
   impl_->check_room(tokens.size());
+  impl_->check_ids(tokens);
   Engine::Impl& engine = impl_->engine;
   Workspace workspace(*engine.backend, engine.config);
   const auto total = static_cast<int64_t>(tokens.size());
@@ -165,7 +180,9 @@ GenerateResult Session::generate(std::span<const int32_t> prompt,
   std::vector<int32_t> history(prompt.begin(), prompt.end());
   std::chrono::steady_clock::time_point first_token_time;
   while (true) {
-    const int32_t id = sampler.sample(logits, history, position());
+    // Rows beyond the tokenizer's ids are padding: they have no text.
+    const auto named = std::min<size_t>(logits.size(), tokenizer.vocab_size());
+    const int32_t id = sampler.sample(logits.first(named), history, position());
     history.push_back(id);
     result.tokens.push_back(id);
     const bool ended = is_eos(id);

@@ -20,13 +20,9 @@ constexpr std::array<Family, 1> kFamilies = {{
     {"gemma3", load_gemma3},
 }};
 
-}  // namespace
-
-std::unique_ptr<Model> load_model(const Checkpoint& checkpoint,
-                                  Backend& backend,
-                                  const ProgressCallback& on_load) {
+std::unique_ptr<Model> make_model(const Checkpoint& checkpoint,
+                                  WeightLoader& loader) {
   const ModelConfig& config = checkpoint.config();
-  WeightLoader loader(checkpoint, backend, on_load);
   for (const Family& family : kFamilies) {
     if (family.model_type == config.model_type) {
       return family.load(config, loader);
@@ -35,6 +31,21 @@ std::unique_ptr<Model> load_model(const Checkpoint& checkpoint,
   throw Error(ErrorCode::kUnsupported,
               checkpoint.path().string() + ": model type '" +
                   config.model_type + "' is not supported");
+}
+
+}  // namespace
+
+std::unique_ptr<Model> load_model(const Checkpoint& checkpoint,
+                                  Backend& backend,
+                                  const ProgressCallback& on_load) {
+  WeightLoader loader(checkpoint, &backend, on_load);
+  return make_model(checkpoint, loader);
+}
+
+void check_model(const Checkpoint& checkpoint) {
+  const ProgressCallback no_progress;
+  WeightLoader loader(checkpoint, nullptr, no_progress);
+  make_model(checkpoint, loader);
 }
 
 }  // namespace carat

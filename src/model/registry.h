@@ -15,6 +15,11 @@ std::unique_ptr<Model> load_model(const Checkpoint& checkpoint,
                                   Backend& backend,
                                   const ProgressCallback& on_load);
 
+/// Checks what load_model would: the family, and that every weight is there in
+/// its shape and in an encoding that has a decoder. Reads no weights.
+/// Throws: as load_model.
+void check_model(const Checkpoint& checkpoint);
+
 }  // namespace carat
 
 #endif  // CARAT_MODEL_REGISTRY_H_

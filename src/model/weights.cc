@@ -17,7 +17,7 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 
 }  // namespace
 
-WeightLoader::WeightLoader(const Checkpoint& checkpoint, Backend& backend,
+WeightLoader::WeightLoader(const Checkpoint& checkpoint, Backend* backend,
                            const ProgressCallback& on_load)
     : checkpoint_(checkpoint), backend_(backend), on_load_(on_load) {
   for (const RawTensor& tensor : checkpoint.tensors()) {
@@ -61,7 +61,8 @@ std::unique_ptr<PackedMatrix> WeightLoader::matrix(const std::string& role,
                                                    int64_t rows, int64_t cols) {
   const RawTensor& tensor = require_tensor(role, rows, cols);
   const std::unique_ptr<WeightSource> source = make_weight_source(tensor);
-  std::unique_ptr<PackedMatrix> packed = backend_.pack(*source);
+  if (backend_ == nullptr) return nullptr;
+  std::unique_ptr<PackedMatrix> packed = backend_->pack(*source);
   finish(tensor);
   return packed;
 }
@@ -69,7 +70,8 @@ std::unique_ptr<PackedMatrix> WeightLoader::matrix(const std::string& role,
 std::unique_ptr<Buffer> WeightLoader::vector(const std::string& role,
                                              int64_t size) {
   const RawTensor& tensor = require_tensor(role, 1, size);
-  std::unique_ptr<Buffer> buffer = backend_.upload(read_all_f32(tensor));
+  if (backend_ == nullptr) return nullptr;
+  std::unique_ptr<Buffer> buffer = backend_->upload(read_all_f32(tensor));
   finish(tensor);
   return buffer;
 }

@@ -17,8 +17,9 @@ namespace carat {
 /// file it has taken, for progress.
 class WeightLoader {
  public:
-  /// All must outlive the loader. `on_load` may be empty.
-  WeightLoader(const Checkpoint& checkpoint, Backend& backend,
+  /// All must outlive the loader. `on_load` may be empty. Without a backend it
+  /// only checks: what it returns is null.
+  WeightLoader(const Checkpoint& checkpoint, Backend* backend,
                const ProgressCallback& on_load);
 
   /// The matrix [rows, cols]. Throws: Error{kCorrupt} if it is missing or has
@@ -37,7 +38,7 @@ class WeightLoader {
   void finish(const RawTensor& tensor);
 
   const Checkpoint& checkpoint_;
-  Backend& backend_;
+  Backend* backend_;
   const ProgressCallback& on_load_;
   int64_t total_bytes_ = 0;
   int64_t done_bytes_ = 0;

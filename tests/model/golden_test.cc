@@ -131,8 +131,8 @@ TEST_P(GoldenTest, CpuLogitsStayWithinTheQuantisationBound) {
   EXPECT_LE(std::sqrt(squares / static_cast<double>(i)), kCpuRmsBound);
 }
 
-// Weights and activations in bf16: three rounding errors of up to 2^-8, of
-// random sign, in every product.
+// Weights and activations in bf16: rounding errors of up to 2^-8 in every
+// product, three of them, of random sign.
 constexpr float kCudaBound = 0.5f;
 
 TEST_P(GoldenTest, CudaLogitsStayWithinTheBoundOfBf16) {
