@@ -75,6 +75,7 @@ class SyntheticCheckpoint : public Checkpoint {
     const auto it = index_.find(name);
     return it == index_.end() ? nullptr : &tensors_[it->second];
   }
+  void release(const RawTensor&) const override {}  // all share their bytes
   const std::vector<RawTensor>& tensors() const override { return tensors_; }
   std::unique_ptr<Tokenizer> load_tokenizer() const override {
     throw Error(ErrorCode::kUnsupported, "synthetic: no tokenizer");
