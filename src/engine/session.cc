@@ -7,6 +7,7 @@
 #include "engine/engine_impl.h"
 #include "generate/sampler.h"
 #include "generate/stop_matcher.h"
+#include "model/batch_rows.h"
 
 namespace carat {
 namespace {
@@ -31,18 +32,6 @@ struct Session::Impl {
                     std::to_string(engine.context_tokens));
   }
 
-  // All before any is run: a bad id late in a prompt must not leave its first
-  // chunks in the cache.
-  void check_ids(std::span<const int32_t> tokens) const {
-    for (const int32_t id : tokens) {
-      if (id >= 0 && id < engine.config.vocab_size) continue;
-      throw Error(ErrorCode::kInvalidArgument,
-                  "token id " + std::to_string(id) +
-                      " is outside the vocabulary [0, " +
-                      std::to_string(engine.config.vocab_size) + ")");
-    }
-  }
-
   // Row `row` of the wanted logits, on the host, softcap applied.
   std::span<const float> read_row(Matrix rows, int64_t row) {
     logits.resize(static_cast<size_t>(engine.config.vocab_size));
@@ -64,7 +53,9 @@ struct Session::Impl {
       throw Error(ErrorCode::kInvalidArgument, "the prompt has no token");
     }
     check_room(tokens.size());
-    check_ids(tokens);
+    // All before any is run: a bad id late in a prompt must not leave its
+    // first chunks in the cache.
+    check_token_ids(tokens, engine.config);
     if (options.mode == PrefillMode::kFull) {
       // Its own arena, so that its size is given back.
       Workspace workspace(*engine.backend, engine.config);
@@ -121,7 +112,7 @@ void Session::all_logits(
     throw Error(ErrorCode::kInvalidArgument, "the text has no token");
   }
   impl_->check_room(tokens.size());
-  impl_->check_ids(tokens);
+  check_token_ids(tokens, impl_->engine.config);
   Engine::Impl& engine = impl_->engine;
   Workspace workspace(*engine.backend, engine.config);
   const auto total = static_cast<int64_t>(tokens.size());

@@ -6,6 +6,17 @@
 
 namespace carat {
 
+void check_token_ids(std::span<const int32_t> tokens,
+                     const ModelConfig& config) {
+  for (const int32_t token : tokens) {
+    if (token >= 0 && token < config.vocab_size) continue;
+    throw Error(ErrorCode::kInvalidArgument,
+                "token id " + std::to_string(token) +
+                    " is outside the vocabulary [0, " +
+                    std::to_string(config.vocab_size) + ")");
+  }
+}
+
 BatchRows::BatchRows(std::span<const BatchSequence> batch,
                      const ModelConfig& config) {
   require(!batch.empty(), "forward: the batch has no sequence");
@@ -14,13 +25,7 @@ BatchRows::BatchRows(std::span<const BatchSequence> batch,
     require(!entry.tokens.empty(), "forward: a sequence has no token");
     require(&entry.sequence->cache() == cache_,
             "forward: sequences of different caches");
-    for (const int32_t token : entry.tokens) {
-      if (token >= 0 && token < config.vocab_size) continue;
-      throw Error(ErrorCode::kInvalidArgument,
-                  "token id " + std::to_string(token) +
-                      " is outside the vocabulary [0, " +
-                      std::to_string(config.vocab_size) + ")");
-    }
+    check_token_ids(entry.tokens, config);
   }
   // Blocks first: acquiring for one sequence may not invalidate a table
   // already taken of another.

@@ -10,6 +10,11 @@
 
 namespace carat {
 
+/// Throws Error{kInvalidArgument}, naming the id, unless all are in the
+/// vocabulary.
+void check_token_ids(std::span<const int32_t> tokens,
+                     const ModelConfig& config);
+
 /// Built on the host at the start of a forward pass: provides each sequence's
 /// blocks for its new positions, lists rows, and counts the positions as
 /// filled. Refers to the batch's sequences.
