@@ -21,14 +21,17 @@ inline constexpr int kBlock = 64;
 /// A packed weight matrix. A tile of 32 outputs is a run of records, each for
 /// `shared` groups of 32 inputs:
 ///   f16 scales [steps][32], f16 biases [steps][32] if has_bias, codes.
-/// Codes of a group are quads of 4 consecutive inputs, [32 outputs][4] bytes;
-/// with 4 bits the quads 2p and 2p + 1 are the low and high nibbles of one.
+/// Codes of a group are 8 quads of 4 consecutive inputs, [32 outputs][4] bytes.
+/// Below 7 bits the low nibbles of quads 2p and 2p + 1 are the low and high
+/// nibbles of one, and after the four of them come planes of the bits above: of
+/// 5 bits one, whose bit q is of quad q; of 6 bits two, whose bits 2r and 2r +
+/// 1 are of quad r of the first four and of the last four.
 struct WeightTiles {
   const uint8_t* tiles;
   const float* factors;  ///< [N padded to 32], multiplies the finished sum
   int64_t tile_bytes;
   int64_t groups;      ///< activation groups: inputs / 32, rounded up
-  int32_t code_bits;   ///< 4: nibbles; 7: bytes below 128; 8: any bytes
+  int32_t code_bits;   ///< 4, 5, 6; 7: bytes below 128; 8: any bytes
   int32_t steps;       ///< scales of a group of 32 inputs: 1 or 2
   int32_t shared;      ///< groups of 32 inputs that share a scale: 1, 2 or 4
   int32_t zero_point;  ///< 0 with biases

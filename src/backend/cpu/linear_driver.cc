@@ -1,7 +1,6 @@
 #include "backend/cpu/linear_driver.h"
 
 #include <algorithm>
-#include <atomic>
 
 #include "base/checked.h"
 
@@ -10,7 +9,7 @@ namespace {
 
 // Of L2, for the activations of a block of rows; the rest is for a weight tile
 // and the outputs.
-constexpr int64_t kBlockBytes = 320 << 10;
+constexpr int64_t kBlockBytes = 600 << 10;
 
 // Items for each thread, at least: what the slowest has left is at most one.
 constexpr int64_t kItemsPerThread = 8;
@@ -63,16 +62,25 @@ int64_t LinearDriver::prepared_words(const Plan& plan,
 
 template <class Body>
 void LinearDriver::for_items(const Plan& plan, const Body& body) {
-  std::atomic<int64_t> next{0};
+  const int threads = pool_.size();
+  for (int i = 0; i < threads; ++i) {
+    shares_[i].next.store(plan.items * i / threads, std::memory_order_relaxed);
+  }
   pool_.run([&](int thread) {
     Prepared prepared;
-    while (true) {
-      const int64_t item = next.fetch_add(1, std::memory_order_relaxed);
-      if (item >= plan.items) return;
-      const int64_t row = item / plan.runs * plan.block_rows;
-      const int64_t tile = item % plan.runs * plan.run_tiles;
-      body(thread, row, std::min(plan.block_rows, plan.rows - row),
-           Tiles{tile, std::min(tile + plan.run_tiles, plan.tiles)}, &prepared);
+    for (int i = 0; i < threads; ++i) {
+      const int owner = (thread + i) % threads;
+      const int64_t end = plan.items * (owner + 1) / threads;
+      std::atomic<int64_t>& next = shares_[owner].next;
+      while (true) {
+        const int64_t item = next.fetch_add(1, std::memory_order_relaxed);
+        if (item >= end) break;
+        const int64_t row = item / plan.runs * plan.block_rows;
+        const int64_t tile = item % plan.runs * plan.run_tiles;
+        body(thread, row, std::min(plan.block_rows, plan.rows - row),
+             Tiles{tile, std::min(tile + plan.run_tiles, plan.tiles)},
+             &prepared);
+      }
     }
   });
 }

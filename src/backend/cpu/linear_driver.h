@@ -2,6 +2,8 @@
 #ifndef CARAT_BACKEND_CPU_LINEAR_DRIVER_H_
 #define CARAT_BACKEND_CPU_LINEAR_DRIVER_H_
 
+#include <atomic>
+#include <memory>
 #include <span>
 
 #include "backend/cpu/kernel_table.h"
@@ -18,13 +20,18 @@ struct LinearPiece {
 };
 
 /// Rows are processed in blocks whose activations stay in L2 while the weights
-/// stream by, once per block. Threads take some tiles of some block at a time,
-/// the next when they are done, so that one which other programs slow down
-/// holds up nobody. Not thread-safe.
+/// stream by, once per block. Each thread has a share of the blocks and tiles
+/// that lies together, so that the machine sees one stream of weights to fetch
+/// ahead, and takes a few tiles at a time; with its own share done it helps
+/// with the others', so that a thread which other programs slow down holds up
+/// nobody. Not thread-safe.
 class LinearDriver {
  public:
   LinearDriver(ThreadPool& pool, const KernelTable& kernels)
-      : pool_(pool), kernels_(kernels), scratch_(pool.size()) {}
+      : pool_(pool),
+        kernels_(kernels),
+        scratch_(pool.size()),
+        shares_(std::make_unique<Share[]>(static_cast<size_t>(pool.size()))) {}
 
   void run(const QuantizedRows& in, int64_t rows,
            std::span<const LinearPiece> pieces);
@@ -54,6 +61,11 @@ class LinearDriver {
   ThreadPool& pool_;
   const KernelTable& kernels_;
   ThreadScratch scratch_;
+  /// The next item of each thread's share.
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+  };
+  std::unique_ptr<Share[]> shares_;
 };
 
 }  // namespace carat::cpu

@@ -13,14 +13,14 @@ namespace carat::cpu {
 namespace {
 
 // Past the end of the last tile, for kernels that read or ask ahead.
-constexpr int64_t kSlackBytes = 4096;
+constexpr int64_t kSlackBytes = 8192;
 
 int64_t header_bytes(const WeightTiles& w) {
   return w.steps * kTile * 2 * (w.has_bias ? 2 : 1);
 }
 
 int64_t code_bytes(const WeightTiles& w) {
-  return kGroup * kTile * (w.code_bits == 4 ? 4 : 8) / 8;
+  return kGroup * kTile * (w.code_bits < 7 ? w.code_bits : 8) / 8;
 }
 
 WeightTiles describe(int64_t rows, int64_t cols,
@@ -36,7 +36,7 @@ WeightTiles describe(int64_t rows, int64_t cols,
           "pack: both biases and a zero point");
   WeightTiles w = {};
   w.groups = ceil_div(cols, kGroup);
-  w.code_bits = layout.bits <= 4 ? 4 : std::max(layout.bits, 7);
+  w.code_bits = std::max(layout.bits, 4);
   w.steps = group == 16 ? 2 : 1;
   w.shared = group > kGroup ? group / kGroup : 1;
   w.zero_point = layout.zero_point;
@@ -108,15 +108,33 @@ void pack_codes(const Rows& rows, int64_t first, int code_bits, uint8_t* out) {
       std::memcpy(&quads[quad][n], codes + 4 * quad, 4);
     }
   }
-  if (code_bits == 4) {
-    for (int pair = 0; pair < 4; ++pair) {
-      for (int n = 0; n < kTile; ++n) {
-        quads[pair][n] = quads[2 * pair][n] | quads[2 * pair + 1][n] << 4;
+  if (code_bits >= 7) {
+    std::memcpy(out, quads, sizeof(quads));
+    return;
+  }
+  constexpr uint32_t kNibbles = 0x0f0f0f0fu;
+  constexpr uint32_t kOnes = 0x01010101u;
+  constexpr size_t kVectorBytes = sizeof(quads[0]);
+  uint32_t vector[kTile];
+  for (int pair = 0; pair < 4; ++pair) {
+    for (int n = 0; n < kTile; ++n) {
+      vector[n] = (quads[2 * pair][n] & kNibbles) |
+                  (quads[2 * pair + 1][n] & kNibbles) << 4;
+    }
+    std::memcpy(out + pair * kVectorBytes, vector, kVectorBytes);
+  }
+  const int high_bits = code_bits - 4;
+  const uint32_t high_mask = kOnes * ((1u << high_bits) - 1);
+  const int plane_quads = high_bits > 0 ? 8 / high_bits : 0;
+  for (int plane = 0; plane < high_bits; ++plane) {
+    for (int n = 0; n < kTile; ++n) {
+      vector[n] = 0;
+      for (int i = 0; i < plane_quads; ++i) {
+        const uint32_t quad = quads[plane * plane_quads + i][n];
+        vector[n] |= (quad >> 4 & high_mask) << (i * high_bits);
       }
     }
-    std::memcpy(out, quads, sizeof(quads) / 2);
-  } else {
-    std::memcpy(out, quads, sizeof(quads));
+    std::memcpy(out + (4 + plane) * kVectorBytes, vector, kVectorBytes);
   }
 }
 

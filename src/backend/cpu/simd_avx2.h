@@ -202,6 +202,17 @@ CARAT_INLINE Codes low_nibbles(Codes c) {
 CARAT_INLINE Codes high_nibbles(Codes c) {
   return low_nibbles({_mm256_srli_epi16(c.a, 4), _mm256_srli_epi16(c.b, 4)});
 }
+// low | (high shifted left by kShift, right if negative) & kMask, byte by byte.
+template <int kShift, int kMask>
+CARAT_INLINE Codes with_high_bits(Codes low, Codes high) {
+  const __m256i mask = _mm256_set1_epi8(kMask);
+  const auto merge = [&](__m256i to, __m256i from) {
+    if constexpr (kShift > 0) from = _mm256_slli_epi16(from, kShift);
+    if constexpr (kShift < 0) from = _mm256_srli_epi16(from, -kShift);
+    return _mm256_or_si256(to, _mm256_and_si256(from, mask));
+  };
+  return {merge(low.a, high.a), merge(low.b, high.b)};
+}
 
 // Bytes for vpmaddubsw; for 8-bit codes, whose pairs would overflow its 16
 // bits, words: activations 0 and 2, and 1 and 3.

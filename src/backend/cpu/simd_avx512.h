@@ -171,6 +171,16 @@ CARAT_INLINE Codes low_nibbles(Codes c) {
 CARAT_INLINE Codes high_nibbles(Codes c) {
   return {_mm512_and_si512(_mm512_srli_epi16(c.v, 4), _mm512_set1_epi8(15))};
 }
+// low | (high shifted left by kShift, right if negative) & kMask, byte by byte.
+template <int kShift, int kMask>
+CARAT_INLINE Codes with_high_bits(Codes low, Codes high) {
+  __m512i shifted = high.v;
+  if constexpr (kShift > 0) shifted = _mm512_slli_epi16(high.v, kShift);
+  if constexpr (kShift < 0) shifted = _mm512_srli_epi16(high.v, -kShift);
+  constexpr int kOrAnd = 0xf8;  // a | b & c
+  return {_mm512_ternarylogic_epi32(low.v, shifted, _mm512_set1_epi8(kMask),
+                                    kOrAnd)};
+}
 template <int kCodeBits>
 CARAT_INLINE Quad load_quad(const int8_t* p) {
   int32_t x;

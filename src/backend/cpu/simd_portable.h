@@ -306,6 +306,19 @@ CARAT_INLINE Codes high_nibbles(Codes c) {
   CARAT_EACH c.v[i] = (c.v[i] >> 4) & 0x0f0f0f0fu;
   return c;
 }
+// low | (high shifted left by kShift, right if negative) & kMask, byte by byte.
+template <int kShift, int kMask>
+CARAT_INLINE Codes with_high_bits(Codes low, Codes high) {
+  constexpr uint32_t kMasks = 0x01010101u * kMask;
+  CARAT_EACH {
+    if constexpr (kShift >= 0) {
+      low.v[i] |= (high.v[i] << kShift) & kMasks;
+    } else {
+      low.v[i] |= (high.v[i] >> -kShift) & kMasks;
+    }
+  }
+  return low;
+}
 
 template <int kCodeBits>
 struct DotSum {

@@ -122,13 +122,36 @@ void add_norm(const FloatRows& x, const FloatRows& y, const float* post_norm,
   }
 }
 
+// Bytes of the codes of a group of a tile.
+constexpr int64_t code_bytes(int code_bits) {
+  return kGroup * kTile * (code_bits < 7 ? code_bits : 8) / 8;
+}
+
+// Four codes of one output, whose words of each vector of 128 bytes begin at p.
+CARAT_INLINE uint32_t quad_of(const uint8_t* p, int code_bits, int quad) {
+  const auto word = [&](int vector) {
+    uint32_t four;
+    __builtin_memcpy(&four, p + vector * 128, 4);
+    return four;
+  };
+  if (code_bits >= 7) return word(quad);
+  uint32_t four = word(quad / 2) >> (quad % 2 * 4) & 0x0f0f0f0fu;
+  const int high_bits = code_bits - 4;
+  if (high_bits > 0) {
+    const int plane_quads = 8 / high_bits;
+    const uint32_t high_mask = 0x01010101u * ((1u << high_bits) - 1);
+    const uint32_t plane = word(4 + quad / plane_quads);
+    four |= (plane >> (quad % plane_quads * high_bits) & high_mask) << 4;
+  }
+  return four;
+}
+
 // w = factor * (scale * (code - zero point)), or factor * (scale * code +
 // bias).
 void embed(const WeightTiles& w, int64_t row, float scale, float* out,
            int64_t cols) {
   const int64_t lane = row % kTile;
   const int64_t header = w.steps * kTile * (w.has_bias ? 2 : 1);
-  const int64_t code_bytes = kGroup * kTile * (w.code_bits == 4 ? 4 : 8) / 8;
   const uint8_t* p = w.tiles + (row / kTile) * w.tile_bytes;
   const uint16_t* scales = nullptr;
   const F32x16 factor = broadcast(w.factors[row]);
@@ -146,16 +169,10 @@ void embed(const WeightTiles& w, int64_t row, float scale, float* out,
     }
     uint8_t codes[kGroup];
     for (int quad = 0; quad < 8; ++quad) {
-      uint32_t four;
-      if (w.code_bits == 4) {
-        __builtin_memcpy(&four, p + (quad / 2) * 128 + lane * 4, 4);
-        four = (four >> (quad % 2 * 4)) & 0x0f0f0f0fu;
-      } else {
-        __builtin_memcpy(&four, p + quad * 128 + lane * 4, 4);
-      }
+      const uint32_t four = quad_of(p + lane * 4, w.code_bits, quad);
       __builtin_memcpy(codes + 4 * quad, &four, 4);
     }
-    p += code_bytes;
+    p += code_bytes(w.code_bits);
     for (int half = 0; half < 2; ++half) {
       const int step = w.steps == 2 ? half : 0;
       const F32x16 s = half_at(scales, step);
