@@ -35,8 +35,8 @@ struct EngineOptions {
 
 /// How the prompt is run.
 enum class PrefillMode : uint8_t {
-  /// All but the last token in chunks that only fill the KV cache, then the
-  /// last token through the whole model.
+  /// In chunks that only fill the KV cache; of the last token alone the last
+  /// layer and the logits are computed.
   kChunked,
   /// The whole prompt at once through every layer, with the logits of every
   /// position computed and kept: what other engines do; for comparison.

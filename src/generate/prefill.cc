@@ -83,16 +83,15 @@ Matrix prefill_chunked(Model& model, Workspace& workspace, KvSequence& sequence,
   require(!tokens.empty(), "prefill: the prompt has no token");
   const auto total = static_cast<int64_t>(tokens.size());
   InFlight in_flight(workspace.backend(), total, on_progress);
-  for (const Chunk& chunk : plan_chunks(total - 1, chunk_tokens)) {
+  Matrix logits;
+  for (const Chunk& chunk : plan_chunks(total, chunk_tokens)) {
+    const bool is_last = chunk.end == total;
     const BatchSequence entry{
         &sequence, tokens.subspan(chunk.begin, chunk.end - chunk.begin),
-        LogitsWanted::kNone};
-    model.forward({&entry, 1}, workspace);
+        is_last ? LogitsWanted::kLast : LogitsWanted::kNone};
+    logits = model.forward({&entry, 1}, workspace);
     in_flight.push(chunk.end);
   }
-  const BatchSequence last{&sequence, tokens.last(1), LogitsWanted::kLast};
-  const Matrix logits = model.forward({&last, 1}, workspace);
-  in_flight.push(total);
   in_flight.finish_all();
   return logits;
 }
