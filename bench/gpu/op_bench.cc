@@ -1,8 +1,9 @@
 // Times single operations on a GPU: each is submitted many times over several
 // sets of weights, so that they come from memory, and waited for once.
 //
-//   op_bench [HIDDEN INTERMEDIATE HEADS KV_HEADS HEAD_DIM]     (default: the
-//   4B)
+//   op_bench [SHAPE [ROWS...]]
+//
+// SHAPE: 270m, 1b, 4b (the default), 12b or 27b.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "backend/registry.h"
+#include "bench/gpu/synthetic_checkpoint.h"
 #include "carat/error.h"
 #include "tensor/weight_source.h"
 
@@ -44,14 +46,9 @@ class Weights : public WeightSource {
   }
 };
 
-struct Shape {
-  int64_t hidden = 2560, intermediate = 10240, heads = 8, kv_heads = 4,
-          head_dim = 256;
-};
-
 class OpBench {
  public:
-  OpBench(const Shape& shape, QuantizedLayout layout)
+  OpBench(const SyntheticShape& shape, QuantizedLayout layout)
       : shape_(shape),
         layout_(layout),
         backend_(make_backend({.name = "cuda"})) {
@@ -74,7 +71,7 @@ class OpBench {
   }
 
   void run(int64_t rows) {
-    const Shape& s = shape_;
+    const SyntheticShape& s = shape_;
     const int64_t q_width = s.heads * s.head_dim;
     const int64_t kv_width = s.kv_heads * s.head_dim;
     const Memory x = random(rows, s.hidden), y = random(rows, s.hidden);
@@ -124,17 +121,20 @@ class OpBench {
     });
     const int64_t cached = rows == 1 ? 576 : 0;
     const auto kv = backend_->make_kv(
-        {1, static_cast<int>(s.kv_heads), static_cast<int>(s.head_dim)});
+        {kRepeats, static_cast<int>(s.kv_heads), static_cast<int>(s.head_dim)});
     const int64_t blocks = (cached + rows + 63) / 64;
     kv->grow(blocks);
     std::vector<int32_t> ids;
     for (int64_t i = 0; i < blocks; ++i) ids.push_back(static_cast<int>(i));
     SequenceRows sequence{0, rows, cached, {}};
     sequence.tables[0] = {ids, 0};
-    const KvLayer layer{kv.get(), 0, CacheKind::kFull};
+    KvLayer layer{kv.get(), 0, CacheKind::kFull};
     HeadsInput heads{q.matrix,  k.matrix, v.matrix,     head_ones,
                      head_ones, 1e-6f,    angles.matrix};
-    other("heads", [&](int) { backend_->heads(heads, {&sequence, 1}, layer); });
+    other("heads", [&](int) {
+      layer.layer = (layer.layer + 1) % kRepeats;
+      backend_->heads(heads, {&sequence, 1}, layer);
+    });
     const AttentionShape attention{static_cast<int>(s.heads),
                                    static_cast<int>(s.kv_heads),
                                    static_cast<int>(s.head_dim),
@@ -150,6 +150,7 @@ class OpBench {
 
  private:
   static constexpr int kSets = 4;
+  static constexpr int kRepeats = 20;
   using Set = std::vector<std::unique_ptr<PackedMatrix>>;
   struct Memory {
     std::unique_ptr<Buffer> buffer;
@@ -169,7 +170,6 @@ class OpBench {
     return memory;
   }
   double time(const std::function<void(int)>& op) {
-    constexpr int kRepeats = 20;
     std::vector<double> times;
     for (int i = 0; i < 9; ++i) {
       const auto start = std::chrono::steady_clock::now();
@@ -183,7 +183,7 @@ class OpBench {
     return times[times.size() / 2] / kRepeats * 1e6;
   }
 
-  Shape shape_;
+  SyntheticShape shape_;
   QuantizedLayout layout_;
   std::unique_ptr<Backend> backend_;
   std::vector<Set> sets_;  // q, k, v, o, gate, up, down
@@ -195,14 +195,14 @@ class OpBench {
 
 int main(int argc, char** argv) {
   try {
-    carat::Shape shape;
-    if (argc == 6) {
-      shape = {std::stoll(argv[1]), std::stoll(argv[2]), std::stoll(argv[3]),
-               std::stoll(argv[4]), std::stoll(argv[5])};
-    }
-    carat::OpBench bench(shape, {4, 32, 8, false});
-    for (const int64_t rows : {1, 8, 16, 64, 128, 576, 2048}) {
-      bench.run(rows);
+    const std::string name = argc > 1 ? argv[1] : "4b";
+    std::vector<int64_t> counts;
+    for (int i = 2; i < argc; ++i) counts.push_back(std::stoll(argv[i]));
+    if (counts.empty()) counts = {1, 8, 16, 64, 128, 577, 2048};
+    for (const carat::SyntheticShape& shape : carat::kSyntheticShapes) {
+      if (shape.name != name) continue;
+      carat::OpBench bench(shape, {4, 32, 8, false});
+      for (const int64_t rows : counts) bench.run(rows);
     }
     return 0;
   } catch (const std::exception& error) {

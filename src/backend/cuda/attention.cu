@@ -4,62 +4,28 @@
 // `group`. Four warps work on 16 rows: each scores a quarter of a block's keys
 // and weighs a quarter of the dimensions. Wide: 32 rows a thread block, blocks
 // of keys one after the other, the next one's keys loading under this one's
-// work. Split: up to 16 rows, a thread block for every block of keys, then one
-// merge. Both give the same bits
-// (attention_block.cuh).
+// work. Joint: up to 16 rows, a cluster of thread blocks shares the blocks of
+// keys and merges them. Split: the same without clusters and for long contexts,
+// a thread block for every block of keys, then one merge. All give the same
+// bits (attention_block.cuh).
+//
+// Tiles, sequences and tables lie on the device before a chunk's first kernel
+// starts, and blocks before a sequence's present rows are not written by the
+// chunk: both may be read before wait_for_previous().
+#include <algorithm>
+
 #include "backend/cuda/attention_block.cuh"
+#include "backend/cuda/attention_tile.cuh"
+#include "backend/cuda/cluster.cuh"
 #include "backend/cuda/overlap.cuh"
-#include "backend/cuda/slab.cuh"
 
 namespace carat::cuda {
 namespace {
 
 constexpr int kThreads = 128;  // of a group of 16 queries
 constexpr int kScoreStride = kKeys + 8;
-
-__device__ Visible visible_to(const AttentionCall& call, int64_t position) {
-  const bool is_windowed = call.window > 0 && position >= call.window;
-  return {is_windowed ? position - call.window + 1 : 0, position + 1};
-}
-
-// A tile of queries of one kv head.
-struct Tile {
-  SequenceInfo sequence;
-  int first;  // row within the sequence
-  int rows;   // (position, head) rows
-  int kv_head;
-  int64_t first_block;  // absolute, of the first key any row sees
-  int64_t last_block;
-
-  __device__ int64_t position(const AttentionCall& call, int row) const {
-    return sequence.first_position + first + row / call.group;
-  }
-};
-
-__device__ Tile find_tile(const AttentionCall& call) {
-  const QueryTile place = call.tiles[blockIdx.x];
-  Tile tile;
-  tile.sequence = call.sequences[place.sequence];
-  tile.first = place.first;
-  const int positions = min(call.tile_rows, tile.sequence.rows - place.first);
-  tile.rows = positions * call.group;
-  tile.kv_head = blockIdx.y;
-  const int64_t first = tile.sequence.first_position + place.first;
-  tile.first_block = visible_to(call, first).begin / kKeys;
-  tile.last_block = (first + positions - 1) / kKeys;
-  return tile;
-}
-
-// Keys of a block; values lie kv_heads heads behind.
-__device__ const uint8_t* keys_of(const AttentionCall& call, const Tile& tile,
-                                  int64_t block) {
-  return tile.sequence.blocks[block - tile.sequence.first_block] +
-         call.part.layer_offset +
-         int64_t{tile.kv_head} * kKeys * call.part.head_dim * 2;
-}
-__device__ int64_t value_offset(const AttentionCall& call) {
-  return int64_t{call.part.kv_heads} * kKeys * call.part.head_dim * 2;
-}
+constexpr int kMostParts = 8;  // thread blocks of a cluster
+constexpr int kJointStaticBytes = kFewQueries * kScoreStride * 4;
 
 // Scaled queries as f16; rows and columns that do not exist are zeros.
 template <int kDim>
@@ -89,16 +55,6 @@ __device__ void zero_tail(const AttentionCall& call, uint8_t* shared,
   for (int i = threadIdx.x; i < bytes / 16; i += blockDim.x) {
     reinterpret_cast<uint4*>(shared)[i] = make_uint4(0, 0, 0, 0);
   }
-}
-
-__device__ void store_pair(const AttentionCall& call, const Tile& tile, int row,
-                           int col, float low, float high) {
-  if (row >= tile.rows || col >= call.part.head_dim) return;
-  const int64_t at = tile.sequence.first_row + tile.first + row / call.group;
-  const int head = tile.kv_head * call.group + row % call.group;
-  *reinterpret_cast<__nv_bfloat162*>(
-      slab_at(call.out, at, head * call.part.head_dim + col)) =
-      __floats2bfloat162_rn(low, high);
 }
 
 // The scores of the keys [16 * part, + 16) for the queries [16 * group, + 16)
@@ -151,8 +107,8 @@ __global__ __launch_bounds__(
   constexpr int kTileBytes = kKeys * kDim * 2;
   constexpr int kQueries = 16 * kGroups;
   let_next_start();
+  const Tile tile = find_tile(call, blockIdx.x);
   wait_for_previous();
-  const Tile tile = find_tile(call);
   const uint32_t queries = shared_address(shared);
   const uint32_t keys = queries + kQueries * kDim * 2;
   const uint32_t values = keys + kTileBytes;
@@ -253,10 +209,10 @@ __global__ __launch_bounds__(kThreads) void attention_split_kernel(
   __shared__ __align__(16) float scores[kFewQueries][kScoreStride];
   constexpr int kTileBytes = kKeys * kDim * 2;
   let_next_start();
-  wait_for_previous();
-  const Tile tile = find_tile(call);
+  const Tile tile = find_tile(call, blockIdx.x);
   const int64_t block = tile.first_block + blockIdx.z;
   if (block > tile.last_block) return;
+  if (!is_older(tile, block)) wait_for_previous();
   const uint32_t queries = shared_address(shared);
   const uint32_t keys = queries + kFewQueries * kDim * 2;
   const uint32_t values = keys + kTileBytes;
@@ -270,6 +226,7 @@ __global__ __launch_bounds__(kThreads) void attention_split_kernel(
   commit_copies();
   load_rows<kDim>(values, from + value_offset(call), call.part.head_dim);
   commit_copies();
+  wait_for_previous();
   load_queries<kDim>(call, tile, kFewQueries, shared);
   wait_copies<1>();
   __syncthreads();
@@ -312,10 +269,10 @@ template <int kDim>
 __global__ __launch_bounds__(kDim / 2) void attention_merge_kernel(
     const __grid_constant__ AttentionCall call) {
   let_next_start();
-  wait_for_previous();
-  const Tile tile = find_tile(call);
+  const Tile tile = find_tile(call, blockIdx.x);
   const int row = blockIdx.z;
   if (row >= tile.rows) return;
+  wait_for_previous();
   const int blocks = static_cast<int>(tile.last_block - tile.first_block) + 1;
   const int col = threadIdx.x * 2;
   float largest = kMinusInfinity, sum = 0;
@@ -333,6 +290,120 @@ __global__ __launch_bounds__(kDim / 2) void attention_merge_kernel(
     out.y = merged(out.y, value.y, f);
   }
   store_pair(call, tile, row, col, finished(out.x, sum), finished(out.y, sum));
+}
+
+// A cluster a (tile, kv head); its thread block `rank` takes the blocks rank,
+// rank + call.splits, ..., two of them loading ahead, keeps their partial
+// results in its shared memory, and merges a part of the dimensions.
+template <int kDim>
+__global__ __launch_bounds__(kThreads) void attention_joint_kernel(
+    const __grid_constant__ AttentionCall call) {
+  extern __shared__ __align__(128) uint8_t shared[];
+  __shared__ __align__(16) float scores[kFewQueries][kScoreStride];
+  constexpr int kTileBytes = kKeys * kDim * 2;
+  let_next_start();
+  cluster_arrive_started();
+  const int parts = gridDim.z, rank = blockIdx.z;
+  const Tile tile = find_tile(call, blockIdx.x);
+  const int blocks = static_cast<int>(tile.last_block - tile.first_block) + 1;
+  const uint32_t queries = shared_address(shared);
+  const uint32_t ring = queries + kFewQueries * kDim * 2;
+  const int rounds = (blocks - rank + parts - 1) / parts;  // of this block
+  // [round][row][kDim], then {largest, sum} [round][row].
+  const int most_rows = call.tile_rows * call.group;
+  const int kv_bytes = 2 * kTileBytes * min(call.rounds, 2);
+  const uint32_t partials = ring + kv_bytes;
+  const uint32_t stats = partials + call.rounds * most_rows * kDim * 4;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int g = lane / 4, q = lane % 4;
+
+  zero_tail<kDim>(call, shared + kFewQueries * kDim * 2, kv_bytes);
+  if (call.part.head_dim != kDim) __syncthreads();
+  const auto block_of = [&](int round) {
+    return tile.first_block + rank + round * parts;
+  };
+  const auto load = [&](int round) {
+    if (round < rounds) {
+      const uint32_t keys = ring + round % 2 * (2 * kTileBytes);
+      const uint8_t* from = keys_of(call, tile, block_of(round));
+      load_rows<kDim>(keys, from, call.part.head_dim);
+      load_rows<kDim>(keys + kTileBytes, from + value_offset(call),
+                      call.part.head_dim);
+    }
+    commit_copies();
+  };
+  int loaded = 0;
+  while (loaded < 2 && (loaded >= rounds || is_older(tile, block_of(loaded)))) {
+    load(loaded++);
+  }
+  wait_for_previous();
+  while (loaded < 2) load(loaded++);
+  load_queries<kDim>(call, tile, kFewQueries, shared);
+  const Visible visible[2] = {visible_to(call, tile.position(call, g)),
+                              visible_to(call, tile.position(call, g + 8))};
+  for (int round = 0; round < rounds; ++round) {
+    const uint32_t keys = ring + round % 2 * (2 * kTileBytes);
+    wait_copies<1>();
+    __syncthreads();
+    score_part<kDim>(call, block_of(round), queries, 0, keys, warp, visible,
+                     scores);
+    __syncthreads();
+    const BlockWeights weights = weigh_shared(scores);
+#pragma unroll
+    for (int side = 0; side < 2; ++side) {
+      const int row = g + 8 * side;
+      if (warp == 0 && q == 0 && row < tile.rows) {
+        store_shared(stats + 8 * (round * most_rows + row),
+                     weights.largest[side], weights.sum[side]);
+      }
+    }
+#pragma unroll
+    for (int c = 0; c < kDim / 64; ++c) {
+      const int column = warp * (kDim / 64) + c;
+      float value[2][4];
+      weigh_values<kDim>(weights, keys + kTileBytes, column, value);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+#pragma unroll
+        for (int side = 0; side < 2; ++side) {
+          const int row = g + 8 * side;
+          if (row >= tile.rows) continue;
+          store_shared(partials + 4 * ((round * most_rows + row) * kDim +
+                                       16 * column + 8 * half + 2 * q),
+                       value[half][2 * side], value[half][2 * side + 1]);
+        }
+      }
+    }
+    __syncthreads();  // keys, values and scores have been read
+    load(round + 2);
+  }
+  cluster_wait();  // all have started
+  cluster_arrive();
+  cluster_wait();  // all partial results are there
+  const int columns = kDim / parts;
+  for (int i = threadIdx.x; i < tile.rows * (columns / 2); i += kThreads) {
+    const int row = i / (columns / 2);
+    const int col = rank * columns + i % (columns / 2) * 2;
+    float largest = kMinusInfinity, sum = 0;
+    float2 out = {0, 0};
+#pragma unroll 4
+    for (int block = 0; block < blocks; ++block) {
+      const int at = block / parts * most_rows + row;
+      const float2 value = cluster_load_pair(
+          cluster_address(partials, block % parts) + 4 * (at * kDim + col));
+      const float2 stat =
+          cluster_load_pair(cluster_address(stats, block % parts) + 8 * at);
+      const MergeFactors f = merge_factors(largest, stat.x);
+      largest = f.largest;
+      sum = merged(sum, stat.y, f);
+      out.x = merged(out.x, value.x, f);
+      out.y = merged(out.y, value.y, f);
+    }
+    store_pair(call, tile, row, col, finished(out.x, sum),
+               finished(out.y, sum));
+  }
+  cluster_arrive();
+  cluster_wait();  // the others have read this one's
 }
 
 int padded_dim(int head_dim) {
@@ -357,6 +428,22 @@ void launch_split(LaunchQueue& queue, const AttentionCall& call, dim3 grid) {
   queue.launch(attention_split_kernel<kDim>,
                {blocks, kThreads, (kFewQueries + 2 * kKeys) * kDim * 2}, call);
   queue.launch(attention_merge_kernel<kDim>, {rows, kDim / 2, 0}, call);
+}
+
+// Bytes of shared memory of a thread block of attention_joint_kernel.
+int joint_bytes(const AttentionCall& call, int dim) {
+  const int rows = call.tile_rows * call.group;
+  return kFewQueries * dim * 2 +
+         2 * kKeys * dim * 2 * std::min(call.rounds, 2) +
+         call.rounds * rows * (dim * 4 + 8);
+}
+
+template <int kDim>
+void launch_joint(LaunchQueue& queue, const AttentionCall& call, dim3 grid) {
+  LaunchShape shape = {dim3(grid.x, grid.y, static_cast<unsigned>(call.splits)),
+                       kThreads, joint_bytes(call, kDim)};
+  shape.cluster = call.splits;
+  queue.launch(attention_joint_kernel<kDim>, shape, call);
 }
 
 }  // namespace
@@ -394,6 +481,32 @@ void launch_attention_split(LaunchQueue& queue, const AttentionCall& call,
       return launch_split<128>(queue, call, grid);
     default:
       return launch_split<256>(queue, call, grid);
+  }
+}
+
+bool cut_joint(const DeviceTraits& device, AttentionCall& call,
+               int64_t most_blocks) {
+  constexpr int64_t kMostRounds = 4;
+  const int parts = most_blocks >= kMostParts ? kMostParts : kMostParts / 2;
+  const int64_t rounds = (most_blocks + parts - 1) / parts;
+  if (!device.has_clusters || rounds > kMostRounds) return false;
+  call.splits = parts;
+  call.rounds = static_cast<int32_t>(rounds);
+  return joint_bytes(call, padded_dim(call.part.head_dim)) <=
+         device.shared_bytes - kJointStaticBytes;
+}
+
+void launch_attention_joint(LaunchQueue& queue, const AttentionCall& call,
+                            int64_t tiles) {
+  const dim3 grid(static_cast<unsigned>(tiles),
+                  static_cast<unsigned>(call.part.kv_heads));
+  switch (padded_dim(call.part.head_dim)) {
+    case 64:
+      return launch_joint<64>(queue, call, grid);
+    case 128:
+      return launch_joint<128>(queue, call, grid);
+    default:
+      return launch_joint<256>(queue, call, grid);
   }
 }
 

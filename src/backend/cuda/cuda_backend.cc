@@ -1,7 +1,9 @@
 #include "backend/cuda/cuda_backend.h"
 
 #include <algorithm>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backend/cuda/batch_staging.h"
@@ -217,6 +219,7 @@ class CudaBackend : public Backend {
                      sequence.first_position,
                      sequence.first_position + sequence.rows);
       }
+      begin_append(kv, layer.layer);
       call.k = rows_of(in.k);
       call.v = rows_of(in.v);
       call.k_norm = in.k_norm.size > 0 ? in.k_norm.data : nullptr;
@@ -285,19 +288,26 @@ class CudaBackend : public Backend {
     const int64_t partial_bytes =
         static_cast<int64_t>(sequences.size()) * shape.kv_heads * splits *
         partial_floats(shape.head_dim) * static_cast<int64_t>(sizeof(float));
-    const bool is_split =
-        most_rows * group <= kFewQueries && partial_bytes <= kMostPartialBytes;
-    call.tile_rows =
-        static_cast<int32_t>(is_split ? most_rows : kWideQueries / group);
+    const bool are_few = most_rows * group <= kFewQueries;
+    const bool is_split = are_few && partial_bytes <= kMostPartialBytes;
+    const bool is_tensor =
+        !are_few && tensor_attention_supports(traits_, shape.head_dim);
+    call.tile_rows = static_cast<int32_t>(
+        are_few ? most_rows
+                : (is_tensor ? kTensorQueries : kWideQueries) / group);
     const std::vector<QueryTile> tiles = cut_tiles(sequences, call.tile_rows);
     call.tiles = static_cast<const QueryTile*>(
         queue_->stage(tiles.data(), tiles.size() * sizeof(QueryTile), 0));
     const auto count = static_cast<int64_t>(tiles.size());
-    if (is_split) {
+    if (are_few && cut_joint(traits_, call, splits)) {
+      launch_attention_joint(*queue_, call, count);
+    } else if (is_split) {
       fit_partials(partial_bytes);
       call.partials = reinterpret_cast<float*>(partials_.data());
       call.splits = static_cast<int32_t>(splits);
       launch_attention_split(*queue_, call, count);
+    } else if (is_tensor) {
+      launch_attention_tensor(*queue_, call, count);
     } else {
       launch_attention_wide(*queue_, call, count);
     }
@@ -391,11 +401,28 @@ class CudaBackend : public Backend {
   }
 
   void launch_linear(const LinearCall& call, int bits, bool gated) {
-    if (call.rows >= kWideRows && traits_.has_wgmma && bits != kMixedBits) {
+    bool is_wide =
+        call.rows >= kWideRows && traits_.has_wgmma && bits != kMixedBits;
+    for (int i = 0; i < call.piece_count; ++i) {
+      is_wide = is_wide && wide_supports(call.pieces[i].weight);
+    }
+    if (is_wide) {
       launch_linear_wide(*queue_, traits_, call, bits, gated);
     } else {
       launch_linear_small(*queue_, traits_, call, bits, gated);
     }
+  }
+
+  // Attention reads blocks of earlier passes before the kernels before it have
+  // ended: a second pass over a layer gets a flush of its own.
+  void begin_append(const CudaKv& kv, int layer) {
+    const std::pair<const void*, int> place(&kv, layer);
+    if (queue_->flushes() != appended_flush_) appended_.clear();
+    if (!appended_.insert(place).second) {
+      queue_->flush();
+      appended_ = {place};
+    }
+    appended_flush_ = queue_->flushes();
   }
 
   void fit_partials(int64_t bytes) {
@@ -409,6 +436,8 @@ class CudaBackend : public Backend {
   ThreadPool pool_;
   std::shared_ptr<LaunchQueue> queue_;
   DeviceMemory partials_;
+  std::set<std::pair<const void*, int>> appended_;  // since the last flush
+  uint64_t appended_flush_ = 0;
 };
 
 std::string architecture(const cudaDeviceProp& properties) {
@@ -450,6 +479,7 @@ std::unique_ptr<Backend> make_cuda_backend(int device, int threads) {
   traits.processors = properties.multiProcessorCount;
   traits.shared_bytes = static_cast<int>(properties.sharedMemPerBlockOptin);
   traits.overlaps = properties.major >= 9;
+  traits.has_clusters = properties.major == 9;
   traits.has_wgmma = properties.major == 9 && cuda::has_wgmma_code();
   return std::make_unique<cuda::CudaBackend>(
       device, threads, std::string("cuda ") + properties.name, traits);

@@ -14,7 +14,8 @@ struct DeviceTraits {
   int processors = 1;      ///< multiprocessors
   bool has_wgmma = false;  ///< sm_90, and built for sm_90a
   bool overlaps = false;   ///< kernels may start before the last one ends
-  int shared_bytes = 0;    ///< per block, opted in
+  bool has_clusters = false;
+  int shared_bytes = 0;  ///< per block, opted in
 };
 
 /// Whether the loaded code for this device has wgmma kernels. Throws:
@@ -37,6 +38,15 @@ struct LinearPiece {
   int32_t first_tile = 0;  ///< tiles of 64 outputs before this piece
 };
 
+/// linear_small: how a call is cut, and what that takes of shared memory.
+struct SmallLayout {
+  int32_t ranges;        ///< of a slice
+  int32_t per_block;     ///< ranges of a thread block
+  int32_t warps;         ///< of one half; each takes every warps-th range
+  int32_t weight_bytes;  ///< room for a warp's range
+  int32_t activations_at, weights_at, partials_at, bytes;
+};
+
 /// out = input * weight^T for several weights of the same bits; or, gated
 /// (pieces gate and up), act(gate) * up as bf16 into `gated_out`.
 struct LinearCall {
@@ -48,6 +58,8 @@ struct LinearCall {
   int32_t is_silu = 0;
   ActivationSlab gated_out;
   int32_t stages = 0;  ///< linear_wide: depth of its ring
+  int32_t parts = 1;   ///< linear_small: thread blocks that share a slice
+  SmallLayout small;
 };
 
 /// `bits` of a gated call whose two weights differ; linear_small alone.
@@ -55,7 +67,9 @@ inline constexpr int kMixedBits = 0;
 
 /// For few rows, and for devices without wgmma.
 void launch_linear_small(LaunchQueue& queue, const DeviceTraits& device,
-                         const LinearCall& call, int bits, bool gated);
+                         LinearCall call, int bits, bool gated);
+/// Whether the wide kernels take weights with groups of this size.
+bool wide_supports(const WeightTiles& weight);
 /// wgmma; for many rows.
 void launch_linear_wide(LaunchQueue& queue, const DeviceTraits& device,
                         LinearCall call, int bits, bool gated);
@@ -152,10 +166,13 @@ struct AttentionCall {
   int32_t group;      ///< query heads a kv head
   int32_t tile_rows;  ///< positions a tile
   float* partials;    ///< split only
-  int32_t splits;     ///< blocks per tile there is room for
+  int32_t splits;     ///< split: blocks per tile there is room for; joint:
+                      ///< thread blocks of a cluster
+  int32_t rounds;     ///< joint: blocks of keys a thread block takes
 };
 
 /// Stacked (position, head) rows of a tile.
+inline constexpr int kTensorQueries = 64;
 inline constexpr int kWideQueries = 32;
 inline constexpr int kFewQueries = 16;
 
@@ -167,8 +184,19 @@ int64_t partial_floats(int head_dim);
 /// Tiles of up to kWideQueries; each visits its blocks in turn.
 void launch_attention_wide(LaunchQueue& queue, const AttentionCall& call,
                            int64_t tiles);
+/// The same with wgmma, tiles of up to kTensorQueries.
+bool tensor_attention_supports(const DeviceTraits& device, int head_dim);
+void launch_attention_tensor(LaunchQueue& queue, const AttentionCall& call,
+                             int64_t tiles);
 /// Tiles of up to kFewQueries; blocks side by side, then merged in order.
 void launch_attention_split(LaunchQueue& queue, const AttentionCall& call,
+                            int64_t tiles);
+/// The same in one launch. cut_joint() sets `splits` and `rounds` of a call
+/// that is complete otherwise, for tiles of up to `most_blocks` blocks; false:
+/// not for this device or so many.
+bool cut_joint(const DeviceTraits& device, AttentionCall& call,
+               int64_t most_blocks);
+void launch_attention_joint(LaunchQueue& queue, const AttentionCall& call,
                             int64_t tiles);
 
 }  // namespace carat::cuda

@@ -112,36 +112,52 @@ void LaunchQueue::record(const void* kernel, const LaunchShape& shape,
                       {shape.grid.x, shape.grid.y, shape.grid.z},
                       shape.threads,
                       shape.shared_bytes,
+                      shape.cluster,
                       static_cast<uint32_t>(offset),
                       static_cast<uint32_t>(bytes)});
 }
 
-// A kernel gets more than 48 KB of shared memory only after asking.
+// A kernel gets more than 48 KB of shared memory only after asking. All kernels
+// ask for the same division between shared memory and cache: a multiprocessor
+// changes it only when it is empty, and kernels would not overlap.
 void LaunchQueue::allow_shared_memory(const void* kernel, int bytes) {
   constexpr int kGivenAnyway = 48 * 1024;
-  if (bytes <= kGivenAnyway) return;
-  int& limit = shared_limits_[kernel];
-  if (limit >= bytes) return;
+  const auto [place, is_new] = shared_limits_.try_emplace(kernel, kGivenAnyway);
+  if (is_new) {
+    check(cudaFuncSetAttribute(kernel,
+                               cudaFuncAttributePreferredSharedMemoryCarveout,
+                               cudaSharedmemCarveoutMaxShared),
+          "dividing a kernel's memory");
+  }
+  if (place->second >= bytes) return;
   check(cudaFuncSetAttribute(
             kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
         "raising a kernel's shared memory");
-  limit = bytes;
+  place->second = bytes;
 }
 
 void LaunchQueue::launch_all() {
   bool is_first = true;  // behind a copy: nothing to overlap with
   for (const Record& record : records_) {
     void* arguments[] = {params_.data() + record.params_offset};
-    cudaLaunchAttribute overlap = {};
-    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    overlap.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchAttribute attributes[2] = {};
+    unsigned count = 0;
+    if (overlaps_ && !is_first) {
+      attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+      attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (record.cluster > 1) {
+      attributes[count].id = cudaLaunchAttributeClusterDimension;
+      attributes[count++].val.clusterDim = {
+          1, 1, static_cast<unsigned>(record.cluster)};
+    }
     cudaLaunchConfig_t config = {};
     config.gridDim = dim3(record.grid[0], record.grid[1], record.grid[2]);
     config.blockDim = dim3(static_cast<unsigned>(record.threads));
     config.dynamicSmemBytes = static_cast<size_t>(record.shared_bytes);
     config.stream = stream_;
-    config.attrs = &overlap;
-    config.numAttrs = overlaps_ && !is_first ? 1 : 0;
+    config.attrs = attributes;
+    config.numAttrs = count;
     check(cudaLaunchKernelExC(&config, record.kernel, arguments),
           "launching a kernel");
     is_first = false;
@@ -209,6 +225,7 @@ void LaunchQueue::play() {
 
 void LaunchQueue::flush() {
   bind();
+  ++flushes_;
   if (staged_bytes_ > 0) {
     Slot& slot = slots_[slot_];
     check(cudaMemcpyAsync(device_staging_, slot.memory, staged_bytes_,

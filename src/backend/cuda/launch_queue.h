@@ -26,6 +26,8 @@ struct LaunchShape {
   dim3 grid;
   int threads = 0;
   int shared_bytes = 0;
+  /// Thread blocks along z that form a cluster (sm_90): all of them, or 1.
+  int cluster = 1;
 };
 
 /// One stream, in order. Not thread-safe.
@@ -73,6 +75,8 @@ class LaunchQueue {
   /// Zeroes device memory, in order.
   void zero(void* device, size_t bytes);
 
+  /// How often flush() was called.
+  uint64_t flushes() const { return flushes_; }
   cudaStream_t stream() const { return stream_; }
   /// Makes this queue's device the calling thread's.
   void bind() const;
@@ -83,6 +87,7 @@ class LaunchQueue {
     uint32_t grid[3];
     int32_t threads;
     int32_t shared_bytes;
+    int32_t cluster;
     uint32_t params_offset;
     uint32_t params_bytes;
   };
@@ -132,6 +137,7 @@ class LaunchQueue {
   int slot_ = 0;
   std::vector<Graph> graphs_;
   uint64_t plays_ = 0;
+  uint64_t flushes_ = 0;
   std::unordered_map<const void*, int> shared_limits_;
   std::deque<Ticket> tickets_;
   std::vector<cudaEvent_t> free_events_;

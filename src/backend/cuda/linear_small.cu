@@ -1,16 +1,19 @@
 // Linear layers of few rows (decode), and of any number of rows on devices
 // without wgmma: y[t, n] = sum_k x[t, k] w[n, k].
 //
-// A thread block makes 16 outputs (a slice) for up to 8 * kTiles rows, then the
-// next slice of its share. Its warps take ranges of 512 k: each asks for all
-// codes and scales of its next range before it expands those of the present one
-// and walks them in m16n8k16 steps; the first even before the kernel before has
-// ended. A slice's ranges meet in shared memory and are added in ascending
-// order. Bound by the bytes of the weights, each read once for every
-// 8 * kTiles rows.
+// A thread block makes 16 outputs (a slice) for up to 8 * kTiles rows; a warp
+// takes a range of 512 k. Each asks for all of its range's weights at once,
+// before the kernel before has ended, so that the memory is busy while it waits
+// for its activations; there are many small thread blocks a multiprocessor and
+// no loop to fill. Where a slice has many ranges a cluster of thread blocks
+// shares them. The ranges meet in shared memory and are added in ascending
+// order. Bound by the bytes of the weights, each read once for every 8 * kTiles
+// rows.
+#include <algorithm>
 #include <type_traits>
 
 #include "backend/cuda/activation.cuh"
+#include "backend/cuda/cluster.cuh"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/mma.cuh"
 #include "backend/cuda/overlap.cuh"
@@ -22,87 +25,95 @@ namespace {
 
 constexpr int kMostWarps = 5;                      // gated: for each of the two
 constexpr int kRangeRowBytes = kRangeTiles * 128;  // a row's part of a range
-constexpr int kZeroBytes = 16;  // what stands for rows that do not exist
+constexpr int kZeroBytes = 128;  // 16 of zeros stand for rows that are not
 
-__device__ __forceinline__ uint4 load_once(const uint8_t* p) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(p));
-  return v;
-}
-__device__ __forceinline__ uint32_t load_word(const uint8_t* p) {
-  uint32_t v;
-  asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(v) : "l"(p));
-  return v;
-}
-
-// A slice's part of one range, in registers. Lane 4 g + q keeps the scales of
-// rows g and g + 8 for group q of each tile.
+// This warp's part of a slice, as it is packed: [k tile][slice_bytes]. A lane
+// copies the codes that it will read itself.
 template <int kBits>
-struct RangeWeights {
-  LaneCodes<kBits> codes[kRangeTiles];
-  uint32_t scales[kRangeTiles];
-  uint32_t biases[kRangeTiles];
+__device__ __forceinline__ void load_weights(const WeightTiles& weight,
+                                             const uint8_t* slice, int range,
+                                             int count, uint32_t to) {
+  const int lane = threadIdx.x % 32;
+  const int slice_bytes = weight.slice_bytes;
+  const int64_t stride = int64_t{kSlices} * slice_bytes;
+  const uint8_t* from = slice + range * kRangeTiles * stride;
+#pragma unroll
+  for (int i = 0; i < kRangeTiles; ++i) {
+    if (i >= count) break;
+#pragma unroll
+    for (int plane = 0; plane < kBits / 4; ++plane) {
+      const int at = plane * 512 + lane * 16;
+      copy_async(to + i * slice_bytes + at, from + i * stride + at);
+    }
+  }
+  // Scales: a power of two of chunks a tile.
+  const int chunks = (slice_bytes - 128 * kBits) / 16;
+  const int shift = 31 - __clz(chunks);
+  for (int c = lane; c < count * chunks; c += 32) {
+    const int i = c >> shift;
+    const int at = 128 * kBits + (c & (chunks - 1)) * 16;
+    copy_async(to + i * slice_bytes + at, from + i * stride + at);
+  }
+}
 
-  __device__ __forceinline__ void load(const WeightTiles& weight,
-                                       const uint8_t* slice, int range) {
+// Rows of one range to shared memory, [k tile][row][128]: `groups` groups of
+// eight lanes share the work, this is number `group`.
+__device__ __forceinline__ void load_activations(const ActivationSlab& input,
+                                                 int range, int count,
+                                                 int first_row, int rows,
+                                                 uint32_t to, int group,
+                                                 int groups) {
+  const int at = threadIdx.x % 8 * 16;
+  const uint8_t* from =
+      input.data +
+      (int64_t{range} * kRangeTiles * input.capacity + first_row) * 128 + at;
+  const int64_t stride = int64_t{input.capacity} * 128;
+  int row = group;
+  for (int i = 0; i < count;) {
+    if (row >= rows) {
+      row -= rows;
+      ++i;
+      continue;
+    }
+    copy_async(to + (i * rows + row) * 128 + at, from + i * stride + row * 128);
+    row += groups;
+  }
+}
+
+// A lane's part of a tile: codes, and the scales of its rows by group.
+template <int kBits, bool kBias, int kGroups>
+struct TilePart {
+  LaneCodes<kBits> codes;
+  uint32_t scales[kGroups];
+  uint32_t biases[kGroups];
+
+  __device__ __forceinline__ void load(const uint8_t* slice) {
     const int lane = threadIdx.x % 32;
-    const int first = range * kRangeTiles;
-    const int count = min(kRangeTiles, weight.k_tiles - first);
-    const int64_t stride = int64_t{kSlices} * weight.slice_bytes;
-    const uint8_t* tile = slice + first * stride;
-    const int groups = kStepsPerTile / weight.steps_per_group;
-    const int words = kGroupWords * (weight.has_bias != 0 ? 2 : 1);
-    const int offset = 128 * kBits + 4 * (lane % 4 % groups * words + lane / 4);
+    constexpr int kWords = kGroupWords * (kBias ? 2 : 1);
 #pragma unroll
-    for (int i = 0; i < kRangeTiles; ++i) {
-      scales[i] = biases[i] = 0;
-      if (i >= count) continue;
+    for (int plane = 0; plane < kBits / 4; ++plane) {
+      codes.planes[plane] =
+          *reinterpret_cast<const uint4*>(slice + plane * 512 + lane * 16);
+    }
+    const auto* words =
+        reinterpret_cast<const uint32_t*>(slice + 128 * kBits) + lane / 4;
 #pragma unroll
-      for (int plane = 0; plane < kBits / 4; ++plane) {
-        codes[i].planes[plane] =
-            load_once(tile + i * stride + plane * 512 + lane * 16);
-      }
-      scales[i] = load_word(tile + i * stride + offset);
-      if (weight.has_bias != 0) {
-        biases[i] = load_word(tile + i * stride + offset + 4 * kGroupWords);
-      }
+    for (int i = 0; i < kGroups; ++i) {
+      scales[i] = words[i * kWords];
+      biases[i] = kBias ? words[i * kWords + kGroupWords] : 0u;
     }
   }
 };
 
-// This warp's rows of one range to its part of shared memory: [tile][row][128].
-__device__ __forceinline__ void load_activations(const ActivationSlab& input,
-                                                 int range, int count,
-                                                 int first_row, int rows,
-                                                 uint32_t to) {
-  const int chunks = rows * 8;
-  const uint8_t* from =
-      input.data +
-      (int64_t{range} * kRangeTiles * input.capacity + first_row) * 128;
-  for (int i = 0; i < count; ++i) {
-    for (int c = threadIdx.x % 32; c < chunks; c += 32) {
-      copy_async(to + (i * chunks + c) * 16,
-                 from + int64_t{i} * input.capacity * 128 + c * 16);
-    }
-  }
-  commit_copies();
-  wait_copies<0>();
-  __syncwarp();
-}
-
-// kGroupSteps: steps that share a scale.
+// A short loop: unrolled, a warp would run through it once, waiting for its
+// instructions. kGroupSteps: steps that share a scale.
 template <int kBits, int kTiles, bool kBias, int kGroupSteps>
-__device__ __forceinline__ void multiply_steps(
-    const RangeWeights<kBits>& loaded, uint32_t centre, int count,
-    uint32_t activations, uint32_t zeros, int rows, float (&sum)[kTiles][4]) {
+__device__ __forceinline__ void multiply_steps(const uint8_t* weights,
+                                               int slice_bytes, uint32_t centre,
+                                               int count, uint32_t activations,
+                                               uint32_t zeros, int rows,
+                                               float (&sum)[kTiles][4]) {
   const int lane = threadIdx.x % 32;
-#pragma unroll
-  for (int j = 0; j < kTiles; ++j) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) sum[j][i] = 0;
-  }
   // Where this lane finds row `lane % 8` of each eight; zeros where none is.
   uint32_t address[kTiles][2];
   int stride[kTiles];
@@ -117,9 +128,11 @@ __device__ __forceinline__ void multiply_steps(
           row < rows ? activations + row * 128 + chunk * 16 : zeros;
     }
   }
-#pragma unroll
-  for (int i = 0; i < kRangeTiles; ++i) {
-    if (i >= count) break;
+  TilePart<kBits, kBias, kStepsPerTile / kGroupSteps> part;
+  part.load(weights);
+#pragma unroll 1
+  for (int i = 0; i < count; ++i) {
+    const auto present = part;
     uint32_t b[kTiles][2][4];
 #pragma unroll
     for (int j = 0; j < kTiles; ++j) {
@@ -129,17 +142,17 @@ __device__ __forceinline__ void multiply_steps(
         address[j][pair] += stride[j];
       }
     }
+    if (i + 1 < count) weights += slice_bytes;
+    part.load(weights);
     LaneScale scale;
 #pragma unroll
     for (int s = 0; s < kStepsPerTile; ++s) {
       if (s % kGroupSteps == 0) {
-        const int from = (lane & 28) | (s / kGroupSteps);
-        scale = spread(
-            __shfl_sync(0xffffffffu, loaded.scales[i], from),
-            kBias ? __shfl_sync(0xffffffffu, loaded.biases[i], from) : 0u);
+        scale = spread(present.scales[s / kGroupSteps],
+                       present.biases[s / kGroupSteps]);
       }
       uint32_t a[4];
-      expand<kBits>(loaded.codes[i], s, scale, centre, a);
+      expand<kBits>(present.codes, s, scale, centre, a);
 #pragma unroll
       for (int j = 0; j < kTiles; ++j) {
         mma_bf16(sum[j], a, b[j][s / 2][2 * (s % 2)],
@@ -150,14 +163,17 @@ __device__ __forceinline__ void multiply_steps(
 }
 
 template <int kBits, int kTiles>
-__device__ __forceinline__ void multiply_range(
-    const WeightTiles& weight, const RangeWeights<kBits>& loaded, int count,
-    uint32_t activations, uint32_t zeros, int rows, float (&sum)[kTiles][4]) {
+__device__ __forceinline__ void multiply_range(const WeightTiles& weight,
+                                               const uint8_t* weights,
+                                               int count, uint32_t activations,
+                                               uint32_t zeros, int rows,
+                                               float (&sum)[kTiles][4]) {
   const uint32_t centre = centre_pair(weight);
   const auto run = [&](auto bias, auto steps) {
     multiply_steps<kBits, kTiles, decltype(bias)::value,
-                   decltype(steps)::value>(loaded, centre, count, activations,
-                                           zeros, rows, sum);
+                   decltype(steps)::value>(weights, weight.slice_bytes, centre,
+                                           count, activations, zeros, rows,
+                                           sum);
   };
   const std::integral_constant<int, 1> one;
   const std::integral_constant<int, 2> two;
@@ -178,6 +194,7 @@ __device__ __forceinline__ float joined(const float* partials, int ranges,
                                         int n, int t) {
   const float* at = partials + t * kSliceRows + n;
   float total = at[0];
+#pragma unroll 4
   for (int r = 1; r < ranges; ++r) {
     total = __fadd_rn(total, at[r * 8 * kTiles * kSliceRows]);
   }
@@ -235,147 +252,187 @@ __device__ __forceinline__ void store_slice(const LinearCall& call, int index,
   }
 }
 
-// A warp's part: its ranges `warp`, `warp + warps`, ... of every slice.
+// A warp's part: its ranges of the block's.
 template <int kBits, int kTiles, bool kGated>
 __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
-                                         int warp, int warps,
-                                         uint32_t activations, uint32_t zeros,
-                                         float* partials) {
+                                         int warp, uint8_t* shared) {
+  const SmallLayout& layout = call.small;
   const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
-  const int k_tiles = call.input.k_tiles;
-  const int ranges = (k_tiles + kRangeTiles - 1) / kRangeTiles;
-  const int rounds = (ranges + warps - 1) / warps;
-  const int slices = call.tile_count * kSlices;
+  const int index = blockIdx.x, part = blockIdx.z;
+  const int first = part * layout.per_block;
+  const int end = min(first + layout.per_block, layout.ranges);
   const int first_row = blockIdx.y * 8 * kTiles;
   const int rows = min(call.rows - first_row, 8 * kTiles);
+  const SlicePlace place = find_slice<kGated>(call, index, half);
+  const WeightTiles& weight = place.piece->weight;
+  const uint8_t* data = place.data();
   constexpr int kPartial = kSliceRows * 8 * kTiles;
-  const int buffer = ranges * kPartial * (kGated ? 2 : 1);
 
-  const auto load = [&](RangeWeights<kBits>& to, int index, int range) {
-    if (index >= slices || range >= ranges) return;
-    const SlicePlace place = find_slice<kGated>(call, index, half);
-    to.load(place.piece->weight, place.data(), range);
-  };
-  RangeWeights<kBits> next;
-  load(next, blockIdx.x, warp);
-  wait_for_previous();
-  int parity = 0, loaded_range = -1;
-  for (int index = blockIdx.x; index < slices; index += gridDim.x) {
-    const WeightTiles& weight =
-        find_slice<kGated>(call, index, half).piece->weight;
-    for (int round = 0; round < rounds; ++round) {
-      const int range = warp + round * warps;
-      const RangeWeights<kBits> present = next;
-      round + 1 < rounds ? load(next, index, range + warps)
-                         : load(next, index + gridDim.x, warp);
-      if (range >= ranges) continue;
-      const int count = min(kRangeTiles, k_tiles - range * kRangeTiles);
-      if (range != loaded_range) {
-        __syncwarp();  // the range before has been read
-        load_activations(call.input, range, count, first_row, rows,
-                         activations);
-        loaded_range = range;
-      }
-      float sum[kTiles][4];
-      multiply_range<kBits, kTiles>(weight, present, count, activations, zeros,
-                                    rows, sum);
-      float* to =
-          partials + parity * buffer + (half * ranges + range) * kPartial;
+  uint8_t* weights = shared + layout.weights_at +
+                     (half * layout.warps + warp) * layout.weight_bytes;
+  const uint32_t zeros = shared_address(shared);
+  const uint32_t activations =
+      zeros + layout.activations_at +
+      warp * min(call.rows, 8 * kTiles) * kRangeRowBytes;
+  auto* partials = reinterpret_cast<float*>(shared + layout.partials_at);
+  const int64_t capacity = call.input.k_tiles;
+
+  const int rounds = (layout.per_block + layout.warps - 1) / layout.warps;
+  for (int round = 0; round < rounds; ++round) {
+    const int range = first + round * layout.warps + warp;
+    const int count =
+        range < end
+            ? min(kRangeTiles, static_cast<int>(capacity) - range * kRangeTiles)
+            : 0;
+    if (round > 0) __syncthreads();  // the last round's data have been read
+    if (count > 0) {
+      load_weights<kBits>(weight, data, range, count, shared_address(weights));
+    }
+    if (round == 0) wait_for_previous();
+    if (count > 0) {
+      // Both halves need the same: each brings a part.
+      load_activations(call.input, range, count, first_row, rows, activations,
+                       half * 4 + lane / 8, kGated ? 8 : 4);
+    }
+    commit_copies();
+    wait_copies<0>();
+    __syncthreads();
+    if (round == 0 && call.parts > 1) cluster_wait();  // all have started
+    if (count == 0) continue;
+    float sum[kTiles][4] = {};
+    multiply_range<kBits, kTiles>(weight, weights, count, activations, zeros,
+                                  rows, sum);
+    float* to = partials + (half * layout.ranges + range) * kPartial;
+    const uint32_t remote = cluster_address(shared_address(to), 0);
 #pragma unroll
-      for (int j = 0; j < kTiles; ++j) {
+    for (int j = 0; j < kTiles; ++j) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int t = 8 * j + 2 * q + (i & 1), n = g + 8 * (i >> 1);
+      for (int i = 0; i < 4; ++i) {
+        const int t = 8 * j + 2 * q + (i & 1), n = g + 8 * (i >> 1);
+        if (t >= rows) continue;
+        if (part == 0) {
           to[t * kSliceRows + n] = sum[j][i];
+        } else {
+          cluster_store(remote + 4 * (t * kSliceRows + n), sum[j][i]);
         }
       }
     }
-    // Two buffers: the next slice's sums do not wait for this one's stores.
-    __syncthreads();
-    store_slice<kTiles, kGated>(call, index, partials + parity * buffer, ranges,
-                                first_row, rows);
-    parity ^= 1;
   }
+  if (call.parts > 1) {
+    cluster_arrive();
+    if (part > 0) return;
+    cluster_wait();
+  } else {
+    __syncthreads();
+  }
+  store_slice<kTiles, kGated>(call, index, partials, layout.ranges, first_row,
+                              rows);
 }
 
 template <int kBits, int kTiles, bool kGated>
 __global__ __launch_bounds__(
     32 * kMostWarps * (kGated ? 2 : 1),
-    kGated
-        ? 1
-        : 2) void linear_small_kernel(const __grid_constant__ LinearCall call) {
+    (kTiles == 1 ? 6 : 4) /
+        (kGated ? 2 : 1)) void linear_small_kernel(const __grid_constant__
+                                                       LinearCall call) {
   extern __shared__ __align__(128) uint8_t shared[];
   let_next_start();
-  // Zeros, activations of each warp, twice partial sums [half][range][row][n].
+  if (call.parts > 1) cluster_arrive_started();
   if (threadIdx.x == 0) {
     *reinterpret_cast<uint4*>(shared) = make_uint4(0, 0, 0, 0);
   }
-  __syncthreads();
-  int warp = threadIdx.x / 32, warps = blockDim.x / 32;
-  const int most_rows = min(call.rows, 8 * kTiles);
-  const uint32_t zeros = shared_address(shared);
-  const uint32_t activations =
-      zeros + kZeroBytes + warp * most_rows * kRangeRowBytes;
-  auto* partials = reinterpret_cast<float*>(shared + kZeroBytes +
-                                            warps * most_rows * kRangeRowBytes);
-  int half = 0;
+  int warp = threadIdx.x / 32, half = 0;
   if constexpr (kGated) {
-    warps /= 2;
-    half = warp / warps;
-    warp %= warps;
+    if (warp >= call.small.warps) {
+      half = 1;
+      warp -= call.small.warps;
+    }
   }
   if constexpr (kBits == kMixedBits) {
-    // Both sides meet at the same barriers, one for each slice.
+    // Both sides meet at the same barriers.
     call.pieces[half].weight.bits == 4
-        ? run_warp<4, kTiles, kGated>(call, half, warp, warps, activations,
-                                      zeros, partials)
-        : run_warp<8, kTiles, kGated>(call, half, warp, warps, activations,
-                                      zeros, partials);
+        ? run_warp<4, kTiles, kGated>(call, half, warp, shared)
+        : run_warp<8, kTiles, kGated>(call, half, warp, shared);
   } else {
-    run_warp<kBits, kTiles, kGated>(call, half, warp, warps, activations, zeros,
-                                    partials);
+    run_warp<kBits, kTiles, kGated>(call, half, warp, shared);
   }
 }
 
+// Thread blocks a slice is shared by: what gives the busiest multiprocessor the
+// fewest ranges. A cluster costs about one range.
+int best_parts(const DeviceTraits& device, int slices, int ranges) {
+  if (!device.has_clusters) return 1;
+  int best = 1;
+  int64_t least = INT64_MAX;
+  for (const int parts : {1, 2, 4, 8}) {
+    if (parts > ranges) break;
+    const int64_t blocks = int64_t{slices} * parts;
+    const int64_t per_block = (ranges + parts - 1) / parts;
+    const int64_t load =
+        (blocks + device.processors - 1) / device.processors * per_block +
+        (parts > 1 ? 1 : 0);
+    if (load < least) {
+      least = load;
+      best = parts;
+    }
+  }
+  return best;
+}
+
+// Zeros, activations of the ranges in work, weights of each warp, partial sums
+// [half][range][row][n] (those of the cluster's first block are used).
+SmallLayout small_layout(const LinearCall& call, int halves, int tile_rows) {
+  SmallLayout layout = {};
+  layout.ranges = (call.input.k_tiles + kRangeTiles - 1) / kRangeTiles;
+  layout.per_block = (layout.ranges + call.parts - 1) / call.parts;
+  const int rounds = (layout.per_block + kMostWarps - 1) / kMostWarps;
+  layout.warps = (layout.per_block + rounds - 1) / rounds;
+  for (int i = 0; i < call.piece_count; ++i) {
+    layout.weight_bytes = std::max(
+        layout.weight_bytes, kRangeTiles * call.pieces[i].weight.slice_bytes);
+  }
+  const int rows = std::min(call.rows, tile_rows);
+  layout.activations_at = kZeroBytes;
+  layout.weights_at =
+      layout.activations_at + layout.warps * rows * kRangeRowBytes;
+  layout.partials_at =
+      layout.weights_at + halves * layout.warps * layout.weight_bytes;
+  layout.bytes =
+      layout.partials_at + halves * layout.ranges * kSliceRows * tile_rows * 4;
+  return layout;
+}
+
 template <int kBits, int kTiles, bool kGated>
-void launch(LaunchQueue& queue, const DeviceTraits& device,
-            const LinearCall& call) {
-  const int ranges = (call.input.k_tiles + kRangeTiles - 1) / kRangeTiles;
-  const int parts = kGated ? 2 : 1;
-  // As few warps as do it in the fewest rounds.
-  const int rounds = (ranges + kMostWarps - 1) / kMostWarps;
-  const int warps = (ranges + rounds - 1) / rounds * parts;
-  const int rows = call.rows < 8 * kTiles ? call.rows : 8 * kTiles;
-  const int shared = kZeroBytes + warps * rows * kRangeRowBytes +
-                     2 * parts * ranges * kSliceRows * 8 * kTiles * 4;
-  const int slices = call.tile_count * kSlices;
-  const int resident = device.processors * (kGated ? 1 : 2);
-  queue.launch(
-      linear_small_kernel<kBits, kTiles, kGated>,
-      {dim3(static_cast<unsigned>(slices < resident ? slices : resident),
-            static_cast<unsigned>((call.rows + 8 * kTiles - 1) / (8 * kTiles))),
-       32 * warps, shared},
-      call);
+void launch(LaunchQueue& queue, LinearCall& call, const SmallLayout& layout) {
+  call.small = layout;
+  const auto passes =
+      static_cast<unsigned>((call.rows + 8 * kTiles - 1) / (8 * kTiles));
+  LaunchShape shape = {dim3(static_cast<unsigned>(call.tile_count * kSlices),
+                            passes, static_cast<unsigned>(call.parts)),
+                       32 * layout.warps * (kGated ? 2 : 1), layout.bytes};
+  shape.cluster = call.parts;
+  queue.launch(linear_small_kernel<kBits, kTiles, kGated>, shape, call);
 }
 
 template <int kBits, bool kGated>
 void launch_for_rows(LaunchQueue& queue, const DeviceTraits& device,
-                     const LinearCall& call) {
-  // 16 rows a pass where their activations fit: 16 KB a warp.
-  constexpr int kWideBytes = 200 * 1024;
-  const bool fits = device.shared_bytes >= kWideBytes &&
-                    call.input.k_tiles <= 40 * kRangeTiles;
-  if (call.rows <= 8 || !fits) {
-    launch<kBits, 1, kGated>(queue, device, call);
+                     LinearCall& call) {
+  constexpr int kHalves = kGated ? 2 : 1;
+  // 16 rows a pass where their activations fit.
+  const SmallLayout wide = small_layout(call, kHalves, 16);
+  if (call.rows > 8 && wide.bytes <= device.shared_bytes) {
+    launch<kBits, 2, kGated>(queue, call, wide);
   } else {
-    launch<kBits, 2, kGated>(queue, device, call);
+    launch<kBits, 1, kGated>(queue, call, small_layout(call, kHalves, 8));
   }
 }
 
 }  // namespace
 
 void launch_linear_small(LaunchQueue& queue, const DeviceTraits& device,
-                         const LinearCall& call, int bits, bool gated) {
+                         LinearCall call, int bits, bool gated) {
+  const int ranges = (call.input.k_tiles + kRangeTiles - 1) / kRangeTiles;
+  call.parts = best_parts(device, call.tile_count * kSlices, ranges);
   if (bits == kMixedBits) {
     launch_for_rows<kMixedBits, true>(queue, device, call);
   } else if (bits == 4) {

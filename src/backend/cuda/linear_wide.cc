@@ -9,9 +9,12 @@
 namespace carat::cuda {
 namespace {
 
-// What a tile costs besides its columns (filling the pipeline, storing), in
-// columns.
-constexpr int64_t kTileOverhead = 12;
+// What a tile costs, in cycles: a k tile takes the tensor cores 4 a column, but
+// expanding its weights takes a while too; then filling the pipeline, storing.
+constexpr int64_t kColumnCycles = 4;
+constexpr int64_t kExpandCycles = 240;
+constexpr int64_t kTileCycles = 1500;
+constexpr int64_t kStoreCycles = 8;  // a column
 // Built for another target than sm_90a, the kernels are empty.
 constexpr int kLeastWideRegisters = 64;
 
@@ -21,7 +24,9 @@ int best_width(const LinearCall& call, int64_t pairs, int processors) {
   for (const int width : kWidths) {
     const int64_t tiles = pairs * ((call.rows + width - 1) / width);
     const int64_t rounds = (tiles + processors - 1) / processors;
-    const int64_t cost = rounds * (width + kTileOverhead);
+    const int64_t k_tile = std::max(kColumnCycles * width, kExpandCycles);
+    const int64_t cost = rounds * (call.input.k_tiles * k_tile + kTileCycles +
+                                   kStoreCycles * width);
     // Of equals the wider one: it expands weights less often.
     if (cost <= least) {
       least = cost;
@@ -49,6 +54,10 @@ void launch_linear_wide(LaunchQueue& queue, const DeviceTraits& device,
                     std::min(device.processors, pairs * columns))),
                 kThreads, kBarrierBytes + call.stages * layout.stage_bytes},
                call);
+}
+
+bool wide_supports(const WeightTiles& weight) {
+  return weight.bits == 8 || weight.steps_per_group >= 2;
 }
 
 bool has_wgmma_code() {

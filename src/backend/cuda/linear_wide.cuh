@@ -110,12 +110,18 @@ __device__ void fill_ring(const LinearCall& call, const Ring& ring, int pairs,
   }
 }
 
+// Scales of a lane's slice that a k tile may have: groups of 32 or more for 4
+// bits (linear_small takes others), of 16 or more for 8.
+template <int kBits>
+inline constexpr int kTileScales = kBits == 4 ? 2 : 4;
+
 // Where a lane finds its part of a slice within a weight tile.
 template <int kBits>
 struct SliceReader {
-  int codes_at;                  // bytes
-  int scales_at[kStepsPerTile];  // of rows g and g + 8, by step
+  int codes_at;                       // bytes
+  int scales_at[kTileScales<kBits>];  // of rows g and g + 8
   uint32_t centre;
+  bool has_bias;
 
   __device__ SliceReader(const WeightTiles& weight, int slice) {
     const int lane = threadIdx.x % 32;
@@ -123,27 +129,13 @@ struct SliceReader {
     codes_at = offset + lane * 16;
     const int words = kGroupWords * (weight.has_bias != 0 ? 2 : 1);
 #pragma unroll
-    for (int s = 0; s < kStepsPerTile; ++s) {
-      scales_at[s] = offset + 128 * kBits +
-                     4 * (s / weight.steps_per_group * words + lane / 4);
+    for (int i = 0; i < kTileScales<kBits>; ++i) {
+      const int step = i * kStepsPerTile / kTileScales<kBits>;
+      scales_at[i] = offset + 128 * kBits +
+                     4 * (step / weight.steps_per_group * words + lane / 4);
     }
     centre = centre_pair(weight);
-  }
-  __device__ __forceinline__ LaneCodes<kBits> codes(const uint8_t* tile) const {
-    LaneCodes<kBits> result;
-#pragma unroll
-    for (int plane = 0; plane < kBits / 4; ++plane) {
-      result.planes[plane] =
-          *reinterpret_cast<const uint4*>(tile + codes_at + plane * 512);
-    }
-    return result;
-  }
-  __device__ __forceinline__ uint32_t scales(const uint8_t* tile, int s) const {
-    return *reinterpret_cast<const uint32_t*>(tile + scales_at[s]);
-  }
-  __device__ __forceinline__ uint32_t biases(const uint8_t* tile, int s) const {
-    return *reinterpret_cast<const uint32_t*>(tile + scales_at[s] +
-                                              4 * kGroupWords);
+    has_bias = weight.has_bias != 0;
   }
 };
 
@@ -151,19 +143,81 @@ struct SliceReader {
 template <int kBits>
 struct LaneTile {
   LaneCodes<kBits> codes;
-  uint32_t scales[kStepsPerTile];
-  uint32_t biases[kStepsPerTile];
+  uint32_t scales[kTileScales<kBits>];
+  uint32_t biases[kTileScales<kBits>];
 
   __device__ __forceinline__ void load(const SliceReader<kBits>& reader,
-                                       const uint8_t* tile, bool has_bias) {
-    codes = reader.codes(tile);
+                                       const uint8_t* tile) {
 #pragma unroll
-    for (int s = 0; s < kStepsPerTile; ++s) {
-      scales[s] = reader.scales(tile, s);
-      biases[s] = has_bias ? reader.biases(tile, s) : 0u;
+    for (int plane = 0; plane < kBits / 4; ++plane) {
+      codes.planes[plane] =
+          *reinterpret_cast<const uint4*>(tile + reader.codes_at + plane * 512);
+    }
+#pragma unroll
+    for (int i = 0; i < kTileScales<kBits>; ++i) {
+      const auto* at =
+          reinterpret_cast<const uint32_t*>(tile + reader.scales_at[i]);
+      scales[i] = at[0];
+      biases[i] = reader.has_bias ? at[kGroupWords] : 0u;
     }
   }
 };
+
+// The A fragments of a k tile's steps.
+using Fragments = uint32_t[kStepsPerTile][4];
+
+template <int kBits>
+__device__ __forceinline__ void expand_tile(const SliceReader<kBits>& reader,
+                                            const uint8_t* weights,
+                                            Fragments& a) {
+  LaneTile<kBits> tile;
+  tile.load(reader, weights);
+  constexpr int kShare = kStepsPerTile / kTileScales<kBits>;
+  LaneScale scale;
+#pragma unroll
+  for (int s = 0; s < kStepsPerTile; ++s) {
+    if (s % kShare == 0) {
+      scale = spread(tile.scales[s / kShare], tile.biases[s / kShare]);
+    }
+    expand<kBits>(tile.codes, s, scale, reader.centre, a[s]);
+  }
+}
+
+// Rows g of a fragment from one matrix, rows g + 8 from the other; `side` tells
+// which of the lane's two rows of each.
+template <int kBits>
+__device__ __forceinline__ void expand_gated(const SliceReader<kBits>& gates,
+                                             const uint8_t* gate_weights,
+                                             const SliceReader<kBits>& ups,
+                                             const uint8_t* up_weights,
+                                             int side, Fragments& a) {
+  LaneTile<kBits> gate_tile, up_tile;
+  gate_tile.load(gates, gate_weights);
+  up_tile.load(ups, up_weights);
+  const uint32_t selector = side == 0 ? 0x1010 : 0x3232;
+  const auto chosen = [&](uint32_t pair) {
+    return as_bf16(__byte_perm(pair, 0, selector));
+  };
+  constexpr int kShare = kStepsPerTile / kTileScales<kBits>;
+  __nv_bfloat162 scale[2], bias[2];
+#pragma unroll
+  for (int s = 0; s < kStepsPerTile; ++s) {
+    if (s % kShare == 0) {
+      scale[0] = chosen(gate_tile.scales[s / kShare]);
+      bias[0] = chosen(gate_tile.biases[s / kShare]);
+      scale[1] = chosen(up_tile.scales[s / kShare]);
+      bias[1] = chosen(up_tile.biases[s / kShare]);
+    }
+    const uint2 gate = expand_side<kBits>(gate_tile.codes, s, side,
+                                          gates.centre, scale[0], bias[0]);
+    const uint2 up = expand_side<kBits>(up_tile.codes, s, side, ups.centre,
+                                        scale[1], bias[1]);
+    a[s][0] = gate.x;
+    a[s][1] = up.x;
+    a[s][2] = gate.y;
+    a[s][3] = up.y;
+  }
+}
 
 // y as f32: lane 4 g + q holds outputs g and g + 8 of rows 8 j + 2 q and the
 // next.
@@ -219,94 +273,92 @@ __device__ __forceinline__ void store_gated(const LinearCall& call, int tile,
   }
 }
 
-// A warpgroup that multiplies.
+// A warpgroup that multiplies. While a k tile is multiplied the next one's
+// weights are expanded; a stage is given back once the tensor cores have read
+// it, a tile later.
 template <int kBits, int kWidth, bool kGated>
 __device__ void multiply(const LinearCall& call, const Ring& ring,
                          const uint8_t* stages, int pairs, int columns) {
   const int group = threadIdx.x / 128, warp = threadIdx.x % 128 / 32;
-  const int lane = threadIdx.x % 32;
   const int k_tiles = call.input.k_tiles;
   const int slice = kGated ? 2 * group + warp / 2 : warp;
-  const int side = warp % 2;
-  const uint32_t selector = side == 0 ? 0x1010 : 0x3232;
-  // Each lane for itself: one lane for its warp costs a __syncwarp, and with it
-  // a tenth of the speed.
-  const auto release = [&](int used) { barrier_arrive(ring.empty + 8 * used); };
   int stage = 0, parity = 0;
   for (int work = blockIdx.x; work < pairs * columns; work += gridDim.x) {
     const int pair = work / columns, row = work % columns * kWidth;
     const WideTile own = wide_tile<kGated>(call, pair, kGated ? 0 : group);
     const WeightTiles& weight = own.piece->weight;
-    const WeightTiles& other = kGated ? call.pieces[1].weight : weight;
-    const SliceReader<kBits> reader(weight, slice), ups(other, slice);
-    const bool has_bias = weight.has_bias != 0;
-    const bool ups_have_bias = other.has_bias != 0;
+    const SliceReader<kBits> reader(weight, slice);
+    const SliceReader<kBits> ups(kGated ? call.pieces[1].weight : weight,
+                                 slice);
     float total[kWidth / 2], sum[kWidth / 2];
-#pragma unroll
-    for (int i = 0; i < kWidth / 2; ++i) total[i] = 0;
+    Fragments a[2];
+    uint64_t b = 0;    // of the tile expanded last
+    int expanded = 0;  // its stage
+    int used = 0;      // the stage that is still read
 
-    int previous = -1;
-    uint32_t a[2][4];
-    // The stage's tile, step by step: while one step is multiplied, the next
-    // one's weights are expanded. Leaves the last step running.
-    const auto multiply_tile = [&](int is_later) {
+    // The next tile, into fragments that nothing reads any more.
+    const auto expand_next = [&](Fragments& to) {
       barrier_wait(ring.full + 8 * stage, parity);
       const uint8_t* base = stages + stage * ring.stage_bytes;
-      const uint8_t* codes = base + kWidth * 128;
-      LaneTile<kBits> tile, up_tile;
+      const uint8_t* weights = base + kWidth * 128;
       if constexpr (kGated) {
-        tile.load(reader, codes, has_bias);
-        up_tile.load(ups, codes + ring.weight_bytes, ups_have_bias);
+        expand_gated<kBits>(reader, weights, ups, weights + ring.weight_bytes,
+                            warp % 2, to);
       } else {
-        tile.load(reader, codes + group * ring.weight_bytes, has_bias);
+        expand_tile<kBits>(reader, weights + group * ring.weight_bytes, to);
       }
-      const uint64_t b = wgmma_descriptor(shared_address(base));
-#pragma unroll
-      for (int s = 0; s < kStepsPerTile; ++s) {
-        uint32_t(&fragment)[4] = a[s % 2];
-        if constexpr (kGated) {
-          const uint2 gate = expand_side<kBits>(
-              tile.codes, s, side, reader.centre,
-              as_bf16(__byte_perm(tile.scales[s], 0, selector)),
-              as_bf16(__byte_perm(tile.biases[s], 0, selector)));
-          const uint2 up = expand_side<kBits>(
-              up_tile.codes, s, side, ups.centre,
-              as_bf16(__byte_perm(up_tile.scales[s], 0, selector)),
-              as_bf16(__byte_perm(up_tile.biases[s], 0, selector)));
-          fragment[0] = gate.x;
-          fragment[1] = up.x;
-          fragment[2] = gate.y;
-          fragment[3] = up.y;
-        } else {
-          expand<kBits>(tile.codes, s, spread(tile.scales[s], tile.biases[s]),
-                        reader.centre, fragment);
-        }
-        wgmma_fence();
-        Wgmma<kWidth>::step(sum, fragment, b + 2 * s, s == 0 ? is_later : 1);
-        wgmma_commit();
-        wgmma_wait<1>();
-        // The tile before has been read.
-        if (s == 0 && previous >= 0) release(previous);
-      }
-      previous = stage;
+      b = wgmma_descriptor(shared_address(base));
+      expanded = stage;
       if (++stage == ring.count) {
         stage = 0;
         parity ^= 1;
       }
     };
-#pragma unroll 1
-    for (int first = 0; first < k_tiles; first += kRangeTiles) {
-      const int count = min(kRangeTiles, k_tiles - first);
-#pragma unroll 1
-      for (int i = 0; i < count; ++i) multiply_tile(i > 0);
+    const auto release = [&](int which) {
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) barrier_arrive(ring.empty + 8 * which);
+    };
+    // Starts the tile expanded last, and waits for the one before it.
+    const auto start = [&](Fragments& from, int is_later) {
+      pin(from);
+      wgmma_fence();
+#pragma unroll
+      for (int s = 0; s < kStepsPerTile; ++s) {
+        Wgmma<kWidth>::step(sum, from[s], b + 2 * s, s == 0 ? is_later : 1);
+      }
+      wgmma_commit();
+      wgmma_wait<1>();
+      if (is_later != 0) release(used);
+      used = expanded;
+    };
+    const auto finish_range = [&] {
       wgmma_wait<0>();
       pin(sum);
-      release(previous);
-      previous = -1;
+      release(used);
 #pragma unroll
       for (int i = 0; i < kWidth / 2; ++i) {
-        total[i] = first == 0 ? sum[i] : __fadd_rn(total[i], sum[i]);
+        total[i] = __fadd_rn(total[i], sum[i]);
       }
+    };
+
+    // -0 + x is x: the first range is the total as it is.
+#pragma unroll
+    for (int i = 0; i < kWidth / 2; ++i) total[i] = -0.0f;
+    expand_next(a[0]);
+    int kt = 0;
+#pragma unroll 1
+    for (; kt + 1 < k_tiles; kt += 2) {
+      start(a[0], kt % kRangeTiles);
+      expand_next(a[1]);
+      start(a[1], 1);
+      if (kt + 2 < k_tiles) expand_next(a[0]);
+      if (kt % kRangeTiles == kRangeTiles - 2 || kt + 2 == k_tiles) {
+        finish_range();
+      }
+    }
+    if (kt < k_tiles) {
+      start(a[0], kt % kRangeTiles);
+      finish_range();
     }
     if constexpr (kGated) {
       store_gated<kWidth>(call, pair, 4 * group + warp, row, total);
@@ -334,7 +386,7 @@ __global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
   if (threadIdx.x == 0) {
     for (int i = 0; i < ring.count; ++i) {
       barrier_init(ring.full + 8 * i, 1);
-      barrier_init(ring.empty + 8 * i, kMultiplyThreads);
+      barrier_init(ring.empty + 8 * i, kMultiplyThreads / 32);
     }
     barrier_init_done();
   }

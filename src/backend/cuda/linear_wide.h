@@ -40,7 +40,7 @@ WideKernel wide_kernel_4(int width, bool gated);
 WideKernel wide_kernel_8(int width, bool gated);
 
 /// The widths there are kernels for.
-inline constexpr int kWidths[] = {64, 96, 128, 144, 160};
+inline constexpr int kWidths[] = {48, 64, 80, 104, 128, 152, 160};
 
 }  // namespace carat::cuda
 

@@ -7,14 +7,18 @@ namespace {
 template <bool kGated>
 WideKernel kernel_of(int width) {
   switch (width) {
+    case 48:
+      return linear_wide_kernel<8, 48, kGated>;
     case 64:
       return linear_wide_kernel<8, 64, kGated>;
-    case 96:
-      return linear_wide_kernel<8, 96, kGated>;
+    case 80:
+      return linear_wide_kernel<8, 80, kGated>;
+    case 104:
+      return linear_wide_kernel<8, 104, kGated>;
     case 128:
       return linear_wide_kernel<8, 128, kGated>;
-    case 144:
-      return linear_wide_kernel<8, 144, kGated>;
+    case 152:
+      return linear_wide_kernel<8, 152, kGated>;
     case 160:
       return linear_wide_kernel<8, 160, kGated>;
     default:
