@@ -8,8 +8,9 @@
 
 namespace carat {
 
-/// A block of anonymous memory: aligned to a page (so to 64 bytes), reads as
-/// zero until written, and only touched pages become resident. Move-only.
+/// A block of anonymous memory: aligned to a page (so to 64 bytes), from 2 MiB
+/// on to a huge page; reads as zero until written, and only touched pages
+/// become resident. Move-only.
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
@@ -18,9 +19,13 @@ class AlignedBuffer {
   ~AlignedBuffer();
 
   AlignedBuffer(AlignedBuffer&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)),
+      : mapped_(std::exchange(other.mapped_, nullptr)),
+        mapped_bytes_(std::exchange(other.mapped_bytes_, 0)),
+        data_(std::exchange(other.data_, nullptr)),
         bytes_(std::exchange(other.bytes_, 0)) {}
   AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
+    std::swap(mapped_, other.mapped_);
+    std::swap(mapped_bytes_, other.mapped_bytes_);
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
     return *this;
@@ -37,6 +42,8 @@ class AlignedBuffer {
   }
 
  private:
+  void* mapped_ = nullptr;
+  size_t mapped_bytes_ = 0;
   void* data_ = nullptr;
   size_t bytes_ = 0;
 };

@@ -103,7 +103,7 @@ class CpuBackend : public Backend {
   int threads() const override { return pool_.size(); }
 
   std::unique_ptr<PackedMatrix> pack(const WeightSource& source) override {
-    return std::make_unique<CpuMatrix>(source, pool_);
+    return std::make_unique<CpuMatrix>(source, pool_, weight_memory_);
   }
   int64_t packed_bytes(int64_t rows, int64_t cols,
                        const QuantizedLayout& layout) const override {
@@ -362,6 +362,7 @@ class CpuBackend : public Backend {
 
   const KernelTable& kernels_;
   ThreadPool pool_;
+  cpu::WeightMemory weight_memory_;
   cpu::LinearDriver linear_;
   cpu::AttentionDriver attention_;
   std::vector<cpu::LinearPiece> pieces_;

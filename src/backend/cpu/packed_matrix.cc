@@ -115,15 +115,15 @@ void pack_codes(const Rows& rows, int64_t first, int code_bits, uint8_t* out) {
   constexpr uint32_t kNibbles = 0x0f0f0f0fu;
   constexpr uint32_t kOnes = 0x01010101u;
   constexpr size_t kVectorBytes = sizeof(quads[0]);
+  const int high_bits = code_bits - 4;
   uint32_t vector[kTile];
   for (int pair = 0; pair < 4; ++pair) {
     for (int n = 0; n < kTile; ++n) {
       vector[n] = (quads[2 * pair][n] & kNibbles) |
                   (quads[2 * pair + 1][n] & kNibbles) << 4;
     }
-    std::memcpy(out + pair * kVectorBytes, vector, kVectorBytes);
+    std::memcpy(out + (high_bits + pair) * kVectorBytes, vector, kVectorBytes);
   }
-  const int high_bits = code_bits - 4;
   const uint32_t high_mask = kOnes * ((1u << high_bits) - 1);
   const int plane_quads = high_bits > 0 ? 8 / high_bits : 0;
   for (int plane = 0; plane < high_bits; ++plane) {
@@ -134,7 +134,7 @@ void pack_codes(const Rows& rows, int64_t first, int code_bits, uint8_t* out) {
         vector[n] |= (quad >> 4 & high_mask) << (i * high_bits);
       }
     }
-    std::memcpy(out + (4 + plane) * kVectorBytes, vector, kVectorBytes);
+    std::memcpy(out + plane * kVectorBytes, vector, kVectorBytes);
   }
 }
 
@@ -164,14 +164,15 @@ void pack_tile(const Rows& rows, const WeightTiles& w, float* factors,
 
 }  // namespace
 
-CpuMatrix::CpuMatrix(const WeightSource& source, ThreadPool& pool)
+CpuMatrix::CpuMatrix(const WeightSource& source, ThreadPool& pool,
+                     WeightMemory& memory)
     : PackedMatrix(source.rows(), source.cols()),
+      bytes_(bytes_of(source.rows(), source.cols(), source.layout())),
       tiles_(describe(source.rows(), source.cols(), source.layout())) {
   const int64_t count = tile_count();
-  tile_memory_ = AlignedBuffer(tile_memory_bytes(tiles_, count));
-  factors_ = AlignedBuffer(factor_bytes(count));
-  uint8_t* memory = tile_memory_.as<uint8_t>();
-  float* factors = factors_.as<float>();
+  piece_ = memory.take(static_cast<size_t>(bytes_));
+  auto* factors = reinterpret_cast<float*>(piece_.data);
+  uint8_t* tiles = piece_.data + factor_bytes(count);
   pool.for_range(count, [&](int64_t begin, int64_t end) {
     QuantizedMatrix matrix;
     for (int64_t tile = begin; tile < end; ++tile) {
@@ -179,10 +180,10 @@ CpuMatrix::CpuMatrix(const WeightSource& source, ThreadPool& pool)
       const int64_t rows = std::min<int64_t>(kTile, source.rows() - first);
       source.read(first, rows, matrix);
       pack_tile({matrix, rows}, tiles_, factors + first,
-                memory + tile * tiles_.tile_bytes);
+                tiles + tile * tiles_.tile_bytes);
     }
   });
-  tiles_.tiles = memory;
+  tiles_.tiles = tiles;
   tiles_.factors = factors;
 }
 
@@ -192,10 +193,6 @@ int64_t CpuMatrix::bytes_of(int64_t rows, int64_t cols,
   return static_cast<int64_t>(
       tile_memory_bytes(describe(rows, cols, layout), tiles) +
       factor_bytes(tiles));
-}
-
-int64_t CpuMatrix::bytes() const {
-  return static_cast<int64_t>(tile_memory_.bytes() + factors_.bytes());
 }
 
 }  // namespace carat::cpu

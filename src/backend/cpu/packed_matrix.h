@@ -6,7 +6,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/kernel_table.h"
-#include "base/aligned_buffer.h"
+#include "backend/cpu/weight_memory.h"
 #include "base/thread_pool.h"
 
 namespace carat::cpu {
@@ -14,12 +14,13 @@ namespace carat::cpu {
 /// A weight matrix [N, K] as WeightTiles. Immutable; thread-safe.
 class CpuMatrix : public PackedMatrix {
  public:
-  /// Reads `source` tile by tile, on all threads of `pool`.
+  /// Reads `source` tile by tile, on all threads of `pool`, into a piece of
+  /// `memory`.
   /// Throws: Error{kInvalidArgument} for a layout or shape out of range,
   /// Error{kOutOfMemory}.
-  CpuMatrix(const WeightSource& source, ThreadPool& pool);
+  CpuMatrix(const WeightSource& source, ThreadPool& pool, WeightMemory& memory);
 
-  int64_t bytes() const override;
+  int64_t bytes() const override { return bytes_; }
   /// What a matrix of this shape and layout keeps. Throws: as above.
   static int64_t bytes_of(int64_t rows, int64_t cols,
                           const QuantizedLayout& layout);
@@ -27,8 +28,8 @@ class CpuMatrix : public PackedMatrix {
   int64_t tile_count() const { return (rows() + kTile - 1) / kTile; }
 
  private:
-  AlignedBuffer tile_memory_;
-  AlignedBuffer factors_;
+  WeightPiece piece_;
+  int64_t bytes_;
   WeightTiles tiles_;
 };
 

@@ -94,12 +94,14 @@ CARAT_INLINE void add_quads(
     const uint8_t* codes, const int8_t* x, int64_t stride,
     DotSum<dot_bits(kCodeBits)> (&sums)[kRows][kHalves]) {
   constexpr int kQuadsPerLoad = kCodeBits < 7 ? 2 : 1;
+  constexpr int kPlaneBytes = kCodeBits < 7 ? (kCodeBits - 4) * 128 : 0;
   Codes first[kHalves], second[kHalves];
   CARAT_UNROLL
   for (int h = 0; h < kHalves; ++h) {
-    first[h] = load_codes(codes + kQuad / kQuadsPerLoad * 128 + h * 64);
+    first[h] =
+        load_codes(codes + kPlaneBytes + kQuad / kQuadsPerLoad * 128 + h * 64);
     if constexpr (kQuadsPerLoad == 2) {
-      const uint8_t* planes = codes + 512 + h * 64;
+      const uint8_t* planes = codes + h * 64;
       second[h] =
           with_plane<kCodeBits, kQuad + 1>(high_nibbles(first[h]), planes);
       first[h] = with_plane<kCodeBits, kQuad>(low_nibbles(first[h]), planes);

@@ -135,12 +135,12 @@ CARAT_INLINE uint32_t quad_of(const uint8_t* p, int code_bits, int quad) {
     return four;
   };
   if (code_bits >= 7) return word(quad);
-  uint32_t four = word(quad / 2) >> (quad % 2 * 4) & 0x0f0f0f0fu;
   const int high_bits = code_bits - 4;
+  uint32_t four = word(high_bits + quad / 2) >> (quad % 2 * 4) & 0x0f0f0f0fu;
   if (high_bits > 0) {
     const int plane_quads = 8 / high_bits;
     const uint32_t high_mask = 0x01010101u * ((1u << high_bits) - 1);
-    const uint32_t plane = word(4 + quad / plane_quads);
+    const uint32_t plane = word(quad / plane_quads);
     four |= (plane >> (quad % plane_quads * high_bits) & high_mask) << 4;
   }
   return four;
