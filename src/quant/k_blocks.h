@@ -31,11 +31,7 @@ inline void unpack_crumbs(const std::byte* packed, uint8_t* codes) {
 /// 128 bytes -> 256 nibbles: each 32 bytes hold 64 codes, low nibbles first.
 inline void unpack_nibble_runs(const std::byte* packed, uint8_t* codes) {
   for (int run = 0; run < 4; ++run) {
-    for (int i = 0; i < 32; ++i) {
-      const auto byte = static_cast<uint8_t>(packed[i]);
-      codes[i] = byte & 0xf;
-      codes[i + 32] = byte >> 4;
-    }
+    split_nibbles<32>(packed, codes);
     packed += 32;
     codes += 64;
   }

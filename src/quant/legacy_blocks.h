@@ -13,11 +13,7 @@ namespace carat {
 
 /// 16 bytes -> 32 codes: low nibbles are the first half, high ones the second.
 inline void unpack_nibbles(const std::byte* packed, uint8_t* codes) {
-  for (int i = 0; i < 16; ++i) {
-    const auto byte = static_cast<uint8_t>(packed[i]);
-    codes[i] = byte & 0xf;
-    codes[i + 16] = byte >> 4;
-  }
+  split_nibbles<16>(packed, codes);
 }
 
 /// Adds the fifth bits, bit i of `high` to code i.

@@ -84,11 +84,13 @@ void pack_halves(const std::vector<float>& values, const Rows& rows,
                  const float* factors, int64_t first_group, int steps,
                  uint8_t* out) {
   uint16_t halves[2 * kTile] = {};
+  float inverses[kTile];  // exact: factors are powers of two
+  for (int64_t n = 0; n < rows.count; ++n) inverses[n] = 1.0f / factors[n];
   const int64_t groups = rows.matrix.groups();
   for (int step = 0; step < steps && first_group + step < groups; ++step) {
     for (int64_t n = 0; n < rows.count; ++n) {
       const float value = finite(values[n * groups + first_group + step]);
-      halves[step * kTile + n] = f32_to_f16(value / factors[n]);
+      halves[step * kTile + n] = f32_to_f16(value * inverses[n]);
     }
   }
   std::memcpy(out, halves, static_cast<size_t>(steps) * kTile * 2);
