@@ -13,6 +13,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/isa.h"
 #include "carat/error.h"
 #include "tensor/weight_source.h"
 #include "tests/backend/cpu_numerics.h"
@@ -92,7 +93,7 @@ class RandomSource : public WeightSource {
 };
 
 // Null where this machine lacks the instruction set.
-inline std::unique_ptr<Backend> backend_or_null(const std::string& isa,
+inline std::unique_ptr<Backend> backend_or_null(std::string_view isa,
                                                 int threads) {
   try {
     return make_cpu_backend(isa, threads);
@@ -186,7 +187,7 @@ inline void expect_same_bits(const Floats& found, const Floats& expected,
 }
 
 // Runs once for each instruction set.
-class CpuIsaTest : public testing::TestWithParam<const char*> {
+class CpuIsaTest : public testing::TestWithParam<std::string_view> {
  protected:
   void SetUp() override {
     backend_ = backend_or_null(GetParam(), 2);
@@ -200,13 +201,14 @@ class CpuIsaTest : public testing::TestWithParam<const char*> {
   std::unique_ptr<Backend> backend_;
 };
 
-inline std::string isa_name(const testing::TestParamInfo<const char*>& info) {
-  return info.param;
+inline std::string isa_name(
+    const testing::TestParamInfo<std::string_view>& info) {
+  return std::string(info.param);
 }
 
-#define CARAT_FOR_EACH_ISA(Fixture) \
-  INSTANTIATE_TEST_SUITE_P(         \
-      Isa, Fixture, testing::Values("avx512", "avx2", "portable"), isa_name)
+#define CARAT_FOR_EACH_ISA(Fixture)                                         \
+  INSTANTIATE_TEST_SUITE_P(Isa, Fixture, testing::ValuesIn(cpu::kIsaNames), \
+                           isa_name)
 
 }  // namespace carat
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string>
 
+#include "backend/cpu/isa.h"
 #include "carat/error.h"
 #include "tests/model/loaded_model.h"
 
@@ -133,9 +134,9 @@ TEST_P(ContractTest, ThreadsDoNotChangeABit) {
 TEST_P(ContractTest, InstructionSetsDoNotChangeABit) {
   if (GetParam().backend != "cpu") GTEST_SKIP() << "one instruction set only";
   std::vector<float> expected;
-  for (const char* isa : {"portable", "avx2", "avx512"}) {
+  for (const std::string_view isa : cpu::kIsaNames) {
     try {
-      LoadedModel loaded(path_, options(2, isa));
+      LoadedModel loaded(path_, options(2, std::string(isa)));
       const auto tokens =
           synthetic_prompt(130, loaded.model->config().vocab_size);
       const std::vector<float> logits = loaded.chunked(tokens, 50);

@@ -8,8 +8,14 @@
 
 namespace carat::cpu {
 
-/// The kernels of "avx512", "avx2" or "portable", or the first of these that
-/// the processor and the operating system support for "auto".
+/// Every instruction set of every architecture; of one architecture, the best
+/// first. "vnni256" is AVX2 with VNNI's dot product on 256 bits, in the
+/// encoding of AVX-VNNI or that of AVX-512VL.
+inline constexpr std::string_view kIsaNames[] = {
+    "avx512", "vnni256", "avx2", "neon_i8mm", "neon_dotprod", "portable"};
+
+/// The kernels of one of kIsaNames, or the first of these that the processor
+/// and the operating system support for "auto".
 /// Throws: Error{kInvalidArgument} for another name, Error{kUnsupported}.
 const KernelTable& select_kernels(std::string_view isa);
 
