@@ -123,9 +123,9 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags) {
       ->check(CLI::IsMember({"auto", "cpu", "cuda", "reference"}))
       ->option_text("NAME [auto]");
   app.add_option("--isa", flags.isa,
-                 "Instruction set of the cpu backend: avx512, vnni256, avx2, "
-                 "neon_i8mm, neon_dotprod, portable, or auto for the best "
-                 "here; the answer is the same")
+                 fmt::format("Instruction set of the cpu backend: {}; the "
+                             "answer is the same",
+                             fmt::join(isas, ", ")))
       ->check(CLI::IsMember(isas))
       ->option_text("NAME [auto]");
   app.add_option("--threads", flags.threads,

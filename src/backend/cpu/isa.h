@@ -8,15 +8,25 @@
 
 namespace carat::cpu {
 
-/// Every instruction set of every architecture; of one architecture, the best
-/// first. "vnni256" is AVX2 with VNNI's dot product on 256 bits, in the
-/// encoding of AVX-VNNI or that of AVX-512VL.
+/// The instruction sets of this architecture, best first. "vnni256" is AVX2
+/// with VNNI's dot product on 256 bits, in the encoding of AVX-VNNI or that of
+/// AVX-512VL.
 inline constexpr std::string_view kIsaNames[] = {
-    "avx512", "vnni256", "avx2", "neon_i8mm", "neon_dotprod", "portable"};
+#if defined(__x86_64__)
+    "avx512",
+    "vnni256",
+    "avx2",
+#elif defined(__aarch64__)
+    "neon_i8mm",
+    "neon_dotprod",
+#endif
+    "portable",
+};
 
 /// The kernels of one of kIsaNames, or the first of these that the processor
 /// and the operating system support for "auto".
-/// Throws: Error{kInvalidArgument} for another name, Error{kUnsupported}.
+/// Throws: Error{kInvalidArgument} for another name, Error{kUnsupported} for
+/// one that this machine lacks or that is of another architecture.
 const KernelTable& select_kernels(std::string_view isa);
 
 }  // namespace carat::cpu
