@@ -2,8 +2,10 @@
 
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <system_error>
 
+#include "backend/cpu/isa.h"
 #include "cli/command.h"
 #include "cli/default_model.h"
 #include "cli/interrupt.h"
@@ -113,15 +115,18 @@ void add_model_flag(CLI::App& app, std::string& model) {
 }
 
 void add_engine_flags(CLI::App& app, EngineFlags& flags) {
+  std::vector<std::string> isas = {"auto"};
+  isas.insert(isas.end(), std::begin(cpu::kIsaNames), std::end(cpu::kIsaNames));
   add_model_flag(app, flags.model);
   app.add_option("--backend", flags.backend,
                  "auto, cpu, cuda, or reference (plain f32, slow)")
       ->check(CLI::IsMember({"auto", "cpu", "cuda", "reference"}))
       ->option_text("NAME [auto]");
   app.add_option("--isa", flags.isa,
-                 "Instruction set of the cpu backend: auto, avx512, avx2 or "
-                 "portable; the answer is the same")
-      ->check(CLI::IsMember({"auto", "avx512", "avx2", "portable"}))
+                 fmt::format("Instruction set of the cpu backend: {}; the "
+                             "answer is the same",
+                             fmt::join(isas, ", ")))
+      ->check(CLI::IsMember(isas))
       ->option_text("NAME [auto]");
   app.add_option("--threads", flags.threads,
                  "Threads; 0: all processors this process may use")

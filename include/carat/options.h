@@ -17,8 +17,9 @@ using ProgressCallback = std::function<bool(int64_t done, int64_t total)>;
 /// How a model is loaded.
 struct EngineOptions {
   std::string backend = "auto";  ///< "auto", "cpu", "cuda" or "reference"
-  /// CPU instruction set: "auto", "avx512", "avx2" or "portable". The answer
-  /// does not depend on it.
+  /// CPU instruction set: "auto" for the best there is, "avx512", "vnni256"
+  /// (AVX2 with VNNI's dot product), "avx2", on Arm "neon_i8mm",
+  /// "neon_dotprod"; or "portable". The answer does not depend on it.
   std::string isa = "auto";
   /// Size of the thread pool; 0: every processor this process may use (affinity
   /// mask and control-group quota). The answer does not depend on it.

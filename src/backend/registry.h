@@ -13,7 +13,7 @@ namespace carat {
 struct BackendOptions {
   std::string name = "auto";  ///< "auto" (cuda if there is a device, else cpu),
                               ///< "cpu", "cuda" or "reference"
-  std::string isa = "auto";   ///< cpu: "auto", "avx512", "avx2", "portable"
+  std::string isa = "auto";   ///< cpu: see EngineOptions
   int threads = 0;            ///< 0: every processor that may be used
   int device = 0;             ///< cuda: which of the devices
   bool pin_threads = false;   ///< see ThreadPool

@@ -1,8 +1,10 @@
 // The same bits for every instruction set, number of threads and cut of rows:
-// a small layer is run in many ways and compared as bytes.
+// a small layer is run in many ways and compared as bytes, and with what other
+// architectures gave.
 #include <gtest/gtest.h>
 
 #include "tests/backend/cpu_fixture.h"
+#include "tests/bit_hash.h"
 
 namespace carat {
 namespace {
@@ -17,7 +19,7 @@ constexpr int64_t kWidth = 160;
 // The weights of one layer, and one way of running it.
 class Layer {
  public:
-  Layer(const std::string& isa, int threads)
+  Layer(std::string_view isa, int threads)
       : backend_(backend_or_null(isa, threads)) {}
   bool is_supported() const { return backend_ != nullptr; }
 
@@ -51,7 +53,7 @@ class Layer {
     }
     std::vector<double> frequencies;
     for (int i = 0; i < kHeadDim / 2; ++i) {
-      frequencies.push_back(std::pow(1e4, -2.0 * i / kHeadDim));
+      frequencies.push_back(1.0 / (1 + 37.0 * i));
     }
     AttentionShape shape;
     shape.heads = kHeads;
@@ -119,16 +121,51 @@ void expect_same_bytes(const Floats& found, const Floats& expected,
 TEST(CpuInvarianceTest, BitsDependOnTheRowAlone) {
   const Floats expected = Layer("portable", 1).run(kRows);
   for (const float x : expected) ASSERT_TRUE(std::isfinite(x));
-  for (const std::string isa : {"avx512", "avx2", "portable"}) {
+  for (const std::string_view isa : cpu::kIsaNames) {
     for (const int threads : {1, 2, 3, 5}) {
       Layer layer(isa, threads);
       if (!layer.is_supported()) continue;
       for (const int64_t chunk : {int64_t{1}, int64_t{7}, int64_t{64}, kRows}) {
         expect_same_bytes(layer.run(chunk), expected,
-                          isa + ", " + std::to_string(threads) +
+                          std::string(isa) + ", " + std::to_string(threads) +
                               " threads, chunks of " + std::to_string(chunk));
       }
     }
+  }
+}
+
+// Computed on x86-64; every machine must find them. Only a change of
+// docs/numerics.md may change them.
+constexpr uint64_t kLayerHash = 0xe4ba4ed8b538e6dd;
+constexpr uint64_t kMathHash = 0x3df322abe38037db;
+
+TEST(CpuInvarianceTest, LayerHasTheBitsOfOtherArchitectures) {
+  for (const std::string_view isa : cpu::kIsaNames) {
+    Layer layer(isa, 2);
+    if (!layer.is_supported()) continue;
+    EXPECT_EQ(hash_of(layer.run(kRows)), kLayerHash) << isa;
+  }
+}
+
+TEST(CpuInvarianceTest, FunctionsHaveTheBitsOfOtherArchitectures) {
+  using cpu::MathFunction;
+  Floats x;
+  for (int i = -40000; i <= 40000; ++i) {
+    x.push_back(static_cast<float>(i) * 0x1.9p-9f);  // +-122
+    x.push_back(static_cast<float>(i) * 0x1.1p-18f);
+  }
+  for (const std::string_view isa : cpu::kIsaNames) {
+    if (!backend_or_null(isa, 1)) continue;
+    uint64_t hash = hash_of(x);
+    for (const MathFunction function :
+         {MathFunction::kExp, MathFunction::kTanh, MathFunction::kGeluTanh,
+          MathFunction::kSilu}) {
+      Floats y(x.size());
+      cpu::select_kernels(isa).evaluate(function, x.data(), y.data(),
+                                        static_cast<int64_t>(x.size()));
+      hash = hash_of(y, hash);
+    }
+    EXPECT_EQ(hash, kMathHash) << isa;
   }
 }
 

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <map>
 
+#include "backend/cpu/isa.h"
 #include "carat/engine.h"
 #include "tests/engine/real_model.h"
 
@@ -81,18 +82,18 @@ TEST_F(RealContractTest, SlowThreadsAndInstructionSets) {
   for (const int64_t length : {1, 2, 513, 577, 1025}) {
     expected[length] = answer(*best, length, PrefillMode::kChunked, 128);
   }
-  for (const char* isa : {"avx512", "avx2", "portable"}) {
+  for (const std::string_view isa : cpu::kIsaNames) {
     for (const int threads : {1, 2}) {
       std::unique_ptr<Engine> engine;
       try {
-        engine = load(isa, threads);
+        engine = load(std::string(isa), threads);
       } catch (const Error& error) {
         ASSERT_EQ(error.code(), ErrorCode::kUnsupported) << error.what();
         std::cout << "not run here: " << isa << "\n";
         break;
       }
       // Emulated arithmetic is slow: one length beyond the window will do.
-      const bool is_slow = std::string(isa) == "portable";
+      const bool is_slow = isa == "portable";
       for (const auto& [length, answer_there] : expected) {
         if (is_slow && length > 513) continue;
         const int64_t chunk = length % 2 == 0 ? 65 : 200;

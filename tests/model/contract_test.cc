@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
+#include "backend/cpu/isa.h"
 #include "carat/error.h"
+#include "tests/bit_hash.h"
 #include "tests/model/loaded_model.h"
 
 namespace carat {
@@ -133,9 +136,9 @@ TEST_P(ContractTest, ThreadsDoNotChangeABit) {
 TEST_P(ContractTest, InstructionSetsDoNotChangeABit) {
   if (GetParam().backend != "cpu") GTEST_SKIP() << "one instruction set only";
   std::vector<float> expected;
-  for (const char* isa : {"portable", "avx2", "avx512"}) {
+  for (const std::string_view isa : cpu::kIsaNames) {
     try {
-      LoadedModel loaded(path_, options(2, isa));
+      LoadedModel loaded(path_, options(2, std::string(isa)));
       const auto tokens =
           synthetic_prompt(130, loaded.model->config().vocab_size);
       const std::vector<float> logits = loaded.chunked(tokens, 50);
@@ -160,6 +163,25 @@ TEST_P(ContractTest, WindowBlocksAreGivenBack) {
   EXPECT_LE(loaded.cache.blocks_in_use(CacheKind::kWindow),
             window / kBlockTokens + 2);
   EXPECT_EQ(loaded.cache.blocks_in_use(CacheKind::kFull), (900 + 63) / 64);
+}
+
+// Hashes that x86-64 gave; every machine must find them. Only a change of
+// docs/numerics.md may change them.
+TEST(CpuContractTest, LogitsHaveTheBitsOfOtherArchitectures) {
+  const std::pair<const char*, uint64_t> expected[] = {
+      {"gemma3-mixed-types", 0xa11b62096e682b4e},
+      {"gemma3-q4_k_m", 0x22642fd392060f7},
+  };
+  for (const auto& [name, hash] : expected) {
+    const auto path = shared_data() / "tiny-gguf" / name / "model.gguf";
+    if (!std::filesystem::exists(path)) {
+      GTEST_SKIP() << "golden data is absent: " << path;
+    }
+    LoadedModel loaded(path, {.name = "cpu", .threads = 2});
+    const auto tokens =
+        synthetic_prompt(200, loaded.model->config().vocab_size);
+    EXPECT_EQ(hash_of(loaded.chunked(tokens, 64)), hash) << name;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiny, ContractTest,

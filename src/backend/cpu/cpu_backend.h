@@ -10,9 +10,9 @@
 namespace carat {
 
 /// A backend that computes what docs/numerics.md says, with the same bits for
-/// every instruction set and number of threads. `isa` is "auto", "avx512",
-/// "avx2" or "portable"; `threads` 0 means every processor that may be used,
-/// `pin` as ThreadPool. Operations run in the call. Throws:
+/// every instruction set and number of threads. `isa` is "auto" or one of
+/// cpu::kIsaNames; `threads` 0 means every processor that may be used, `pin` as
+/// ThreadPool. Operations run in the call. Throws:
 /// Error{kInvalidArgument} for an unknown name or negative threads,
 /// Error{kUnsupported} for an instruction set this machine lacks.
 std::unique_ptr<Backend> make_cpu_backend(std::string_view isa, int threads,

@@ -1,9 +1,14 @@
 #include "backend/cpu/isa.h"
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 #include "carat/error.h"
@@ -17,6 +22,7 @@ struct Isa {
   const KernelTable& (*kernels)();
 };
 
+// The compiler's checks include the operating system's support.
 #if defined(__x86_64__)
 // Not every compiler's check knows this one. Its registers are AVX's.
 bool has_f16c() {
@@ -29,27 +35,57 @@ bool has_avx2() {
          has_f16c();
 }
 
-bool has_avx512() {
+// Nor this one.
+bool has_avxvnni() {
+  unsigned a, b, c, d;
+  constexpr unsigned kAvxVnni = 1u << 4;
+  return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 &&
+         (a & kAvxVnni) != 0;
+}
+
+bool has_avx512vl_vnni() {
   return has_avx2() && __builtin_cpu_supports("avx512f") &&
-         __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vnni");
 }
+
+bool has_avx512() {
+  return has_avx512vl_vnni() && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq");
+}
+#elif defined(__aarch64__)
+bool has_dotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+
+bool has_i8mm() {
+  return has_dotprod() && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
+}
 #endif
+
+std::string all_names() {
+  std::string names = "auto";
+  for (const std::string_view name : kIsaNames) {
+    names += name == std::end(kIsaNames)[-1] ? " or " : ", ";
+    names += name;
+  }
+  return names;
+}
 
 }  // namespace
 
 const KernelTable& select_kernels(std::string_view isa) {
-  // Best first. The compiler's check includes the operating system's support.
-  const Isa known[] = {
+  const Isa here[] = {
 #if defined(__x86_64__)
     {"avx512", has_avx512(), avx512_kernels},
+    {"vnni256", has_avxvnni() || has_avx512vl_vnni(),
+     has_avxvnni() ? vnni256_vex_kernels : vnni256_evex_kernels},
     {"avx2", has_avx2(), avx2_kernels},
+#elif defined(__aarch64__)
+    {"neon_i8mm", has_i8mm(), neon_i8mm_kernels},
+    {"neon_dotprod", has_dotprod(), neon_dotprod_kernels},
 #endif
     {"portable", true, portable_kernels},
   };
-  for (const Isa& candidate : known) {
+  for (const Isa& candidate : here) {
     if (isa == "auto" ? candidate.supported : isa == candidate.name) {
       if (candidate.supported) return candidate.kernels();
       throw Error(ErrorCode::kUnsupported,
@@ -57,14 +93,17 @@ const KernelTable& select_kernels(std::string_view isa) {
                       "' is not supported by this machine");
     }
   }
-  if (isa == "avx512" || isa == "avx2") {
+  constexpr std::string_view kElsewhere[] = {"avx512", "vnni256", "avx2",
+                                             "neon_i8mm", "neon_dotprod"};
+  if (std::find(std::begin(kElsewhere), std::end(kElsewhere), isa) !=
+      std::end(kElsewhere)) {
     throw Error(ErrorCode::kUnsupported,
                 "instruction set '" + std::string(isa) +
                     "' is not one of this architecture");
   }
   throw Error(ErrorCode::kInvalidArgument,
               "instruction set '" + std::string(isa) +
-                  "' is unknown; expected auto, avx512, avx2 or portable");
+                  "' is unknown; expected " + all_names());
 }
 
 }  // namespace carat::cpu

@@ -8,9 +8,25 @@
 
 namespace carat::cpu {
 
-/// The kernels of "avx512", "avx2" or "portable", or the first of these that
-/// the processor and the operating system support for "auto".
-/// Throws: Error{kInvalidArgument} for another name, Error{kUnsupported}.
+/// The instruction sets of this architecture, best first. "vnni256" is AVX2
+/// with VNNI's dot product on 256 bits, in the encoding of AVX-VNNI or that of
+/// AVX-512VL.
+inline constexpr std::string_view kIsaNames[] = {
+#if defined(__x86_64__)
+    "avx512",
+    "vnni256",
+    "avx2",
+#elif defined(__aarch64__)
+    "neon_i8mm",
+    "neon_dotprod",
+#endif
+    "portable",
+};
+
+/// The kernels of one of kIsaNames, or the first of these that the processor
+/// and the operating system support for "auto".
+/// Throws: Error{kInvalidArgument} for another name, Error{kUnsupported} for
+/// one that this machine lacks or that is of another architecture.
 const KernelTable& select_kernels(std::string_view isa);
 
 }  // namespace carat::cpu

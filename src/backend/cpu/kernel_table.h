@@ -187,6 +187,11 @@ const KernelTable& portable_kernels();
 #if defined(__x86_64__)
 const KernelTable& avx2_kernels();
 const KernelTable& avx512_kernels();
+const KernelTable& vnni256_vex_kernels();
+const KernelTable& vnni256_evex_kernels();
+#elif defined(__aarch64__)
+const KernelTable& neon_dotprod_kernels();
+const KernelTable& neon_i8mm_kernels();
 #endif
 
 }  // namespace carat::cpu

@@ -1,5 +1,6 @@
 // The vocabulary of 16 lanes for AVX2, FMA and F16C: two registers.
-// Only for kernels_avx2.cc.
+// Only for kernels_avx2.cc and, with CARAT_CPU_DPBUSD naming the intrinsic of
+// VNNI's dot product on 256 bits, kernels_vnni256_*.cc.
 #ifndef CARAT_BACKEND_CPU_SIMD_AVX2_H_
 #define CARAT_BACKEND_CPU_SIMD_AVX2_H_
 
@@ -7,7 +8,9 @@
 
 #include <cstdint>
 
+#if !defined(CARAT_CPU_TARGET)
 #define CARAT_CPU_TARGET avx2
+#endif
 #define CARAT_INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
 #define CARAT_UNROLL _Pragma("unroll")
@@ -15,7 +18,7 @@
 #define CARAT_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-namespace carat::cpu::avx2 {
+namespace carat::cpu::CARAT_CPU_TARGET {
 
 inline constexpr int kChunkRows = 4;
 inline constexpr int kHalves = 1;
@@ -214,6 +217,36 @@ CARAT_INLINE Codes with_high_bits(Codes low, Codes high) {
   return {merge(low.a, high.a), merge(low.b, high.b)};
 }
 
+#if defined(CARAT_CPU_DPBUSD)
+struct Quad {
+  __m256i v;
+};
+template <int kCodeBits>
+CARAT_INLINE Quad load_quad(const int8_t* p) {
+  int32_t x;
+  __builtin_memcpy(&x, p, sizeof(x));
+  return {_mm256_set1_epi32(x)};
+}
+
+// Sums code * activation over at most 32 inputs, exactly.
+template <int kCodeBits>
+struct DotSum {
+  __m256i a, b;
+};
+template <int kCodeBits>
+CARAT_INLINE void begin_dot(DotSum<kCodeBits>& sum, const int32_t* start) {
+  sum.a = sum.b = _mm256_set1_epi32(start != nullptr ? *start : 0);
+}
+template <int kCodeBits>
+CARAT_INLINE void add_dot(DotSum<kCodeBits>& sum, Codes codes, Quad x) {
+  sum.a = CARAT_CPU_DPBUSD(sum.a, codes.a, x.v);
+  sum.b = CARAT_CPU_DPBUSD(sum.b, codes.b, x.v);
+}
+template <int kCodeBits>
+CARAT_INLINE I32x16 end_dot(const DotSum<kCodeBits>& sum, const int32_t*) {
+  return {sum.a, sum.b};
+}
+#else
 // Bytes for vpmaddubsw; for 8-bit codes, whose pairs would overflow its 16
 // bits, words: activations 0 and 2, and 1 and 3.
 struct Quad {
@@ -283,7 +316,8 @@ CARAT_INLINE I32x16 end_dot(const DotSum<kCodeBits>& sum,
     return {sum.a, sum.b};
   }
 }
+#endif
 
-}  // namespace carat::cpu::avx2
+}  // namespace carat::cpu::CARAT_CPU_TARGET
 
 #endif  // CARAT_BACKEND_CPU_SIMD_AVX2_H_

@@ -1,0 +1,25 @@
+#if defined(__x86_64__)
+
+// AVX2 with VNNI's dot product, in AVX-512VL's encoding.
+#define CARAT_CPU_TARGET vnni256
+#define CARAT_CPU_DPBUSD _mm256_dpbusd_epi32
+
+#include "backend/cpu/kernel_table.h"
+#include "backend/cpu/simd_avx2.h"
+// The kernels, written in the vocabulary above; each needs those before it.
+// clang-format off
+#include "backend/cpu/kernels/math.inl.h"
+#include "backend/cpu/kernels/rows.inl.h"
+#include "backend/cpu/kernels/linear.inl.h"
+#include "backend/cpu/kernels/attention.inl.h"
+#include "backend/cpu/kernels/peak.inl.h"
+#include "backend/cpu/kernels/table.inl.h"
+// clang-format on
+
+namespace carat::cpu {
+
+const KernelTable& vnni256_evex_kernels() { return vnni256::kTable; }
+
+}  // namespace carat::cpu
+
+#endif  // __x86_64__
