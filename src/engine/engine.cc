@@ -43,12 +43,15 @@ int64_t Engine::default_chunk_tokens() const {
 std::unique_ptr<Tokenizer> load_checked_tokenizer(
     const Checkpoint& checkpoint) {
   std::unique_ptr<Tokenizer> tokenizer = checkpoint.load_tokenizer();
-  if (tokenizer->vocab_size() > checkpoint.config().vocab_size) {
+  const int64_t rows = checkpoint.config().vocab_size;
+  // Multimodal models have special tokens beyond: an image has no embedding.
+  for (int64_t id = rows; id < tokenizer->vocab_size(); ++id) {
+    if (tokenizer->is_special(static_cast<int32_t>(id))) continue;
     throw Error(ErrorCode::kCorrupt,
                 checkpoint.path().string() + ": the tokenizer has " +
                     std::to_string(tokenizer->vocab_size()) +
-                    " tokens, the embedding only " +
-                    std::to_string(checkpoint.config().vocab_size) + " rows");
+                    " tokens, the embedding only " + std::to_string(rows) +
+                    " rows");
   }
   return tokenizer;
 }

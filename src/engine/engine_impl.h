@@ -26,8 +26,8 @@ struct Engine::Impl {
   std::unique_ptr<Workspace> workspace;  // one arena for all sessions
 };
 
-/// The checkpoint's tokenizer, every id of which has an embedding (the
-/// embedding may have more rows: padding). Throws: as
+/// The checkpoint's tokenizer, every id of which but special ones has an
+/// embedding (which may have more rows: padding). Throws: as
 /// Checkpoint::load_tokenizer; Error{kCorrupt} otherwise.
 std::unique_ptr<Tokenizer> load_checked_tokenizer(const Checkpoint& checkpoint);
 
