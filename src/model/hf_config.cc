@@ -380,7 +380,8 @@ std::vector<int32_t> parse_eos_ids(const Json& json,
   if (found == json.end() || found->is_null()) return ids;
   const auto add = [&](const Json& id) {
     constexpr int64_t kMax = std::numeric_limits<int32_t>::max();
-    if (!id.is_number_unsigned() || id.get<uint64_t>() > kMax) {
+    if (!id.is_number_integer() || id.get<int64_t>() < 0 ||
+        id.get<int64_t>() > kMax) {
       throw Error(ErrorCode::kCorrupt,
                   subject + ": eos_token_id holds " +
                       (id.is_number() ? id.dump() : json_kind(id)) +
