@@ -114,6 +114,11 @@ class Engine {
 
   const ModelConfig& config() const;
   const Tokenizer& tokenizer() const;
+  /// The model's chat template, a Jinja text; empty: it has none.
+  const std::string& chat_template() const;
+  /// How the model's makers would draw tokens (generation_config.json of a
+  /// folder); greedy where they don't say. Used only if a caller passes it on.
+  const SamplingOptions& sampling_defaults() const;
   std::string backend_name() const;  ///< "cpu avx512"
   int threads() const;
   int64_t context_tokens() const;

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "backend/registry.h"
 #include "cache/kv_cache.h"
@@ -18,6 +19,8 @@ namespace carat {
 /// Members are destroyed in reverse: the backend goes last.
 struct Engine::Impl {
   ModelConfig config;
+  std::string chat_template;
+  SamplingOptions sampling_defaults;
   int64_t context_tokens = 0;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Tokenizer> tokenizer;

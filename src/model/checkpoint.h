@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "carat/model_config.h"
+#include "carat/options.h"
 #include "carat/tokenizer.h"
 #include "tensor/raw_tensor.h"
 
@@ -40,6 +41,10 @@ class Checkpoint {
   /// Every tensor of the text model, under the file's own names.
   virtual const std::vector<RawTensor>& tensors() const = 0;
   virtual std::unique_ptr<Tokenizer> load_tokenizer() const = 0;
+  /// The Jinja text that makes a prompt of messages; empty: none.
+  virtual std::string chat_template() const { return {}; }
+  /// How its makers would draw tokens; greedy if they don't say.
+  virtual SamplingOptions sampling_defaults() const { return {}; }
 
  protected:
   ModelConfig config_;

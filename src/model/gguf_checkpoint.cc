@@ -68,6 +68,10 @@ class GgufCheckpoint : public Checkpoint {
   std::unique_ptr<Tokenizer> load_tokenizer() const override {
     return load_gguf_tokenizer(file_);
   }
+  std::string chat_template() const override {
+    return std::string(
+        file_.find_string("tokenizer.chat_template").value_or(""));
+  }
 
  private:
   [[noreturn]] void fail(ErrorCode code, const std::string& message) const {

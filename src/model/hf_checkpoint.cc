@@ -2,7 +2,6 @@
 #include <array>
 #include <cmath>
 #include <map>
-#include <system_error>
 
 #include "base/float_types.h"
 #include "carat/error.h"
@@ -13,6 +12,7 @@
 #include "model/checkpoint.h"
 #include "model/config_limits.h"
 #include "model/hf_config.h"
+#include "model/hf_generation.h"
 #include "text/tokenizer_loader.h"
 
 namespace carat {
@@ -41,11 +41,6 @@ constexpr std::array<LayerRole, 13> kGemma3LayerRoles = {{
     {"mlp.down_proj", false},
     {"post_feedforward_layernorm", true},
 }};
-
-bool is_there(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
 
 Json read_json(const fs::path& path) {
   const MappedFile file(path);
@@ -88,7 +83,9 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 class HfCheckpoint : public Checkpoint {
  public:
   explicit HfCheckpoint(const fs::path& path)
-      : hf_(read_config(path)), files_(path) {
+      : hf_(read_config(path)),
+        generation_(read_hf_generation(path)),
+        files_(path) {
     path_ = path;
     config_ = hf_.model;
     if (config_.name.empty()) {
@@ -124,7 +121,15 @@ class HfCheckpoint : public Checkpoint {
   const std::vector<RawTensor>& tensors() const override { return tensors_; }
 
   std::unique_ptr<Tokenizer> load_tokenizer() const override {
-    return load_folder_tokenizer(path_, eos(), config_.vocab_size);
+    return load_folder_tokenizer(
+        path_, generation_.eos.empty() ? hf_.eos : generation_.eos,
+        config_.vocab_size);
+  }
+  std::string chat_template() const override {
+    return generation_.chat_template;
+  }
+  SamplingOptions sampling_defaults() const override {
+    return generation_.sampling;
   }
 
  private:
@@ -136,16 +141,6 @@ class HfCheckpoint : public Checkpoint {
   static HfConfig read_config(const fs::path& folder) {
     const fs::path path = folder / "config.json";
     return parse_hf_config(read_json(path), path.string());
-  }
-
-  // generation_config.json's where it has any, else config.json's.
-  std::vector<int32_t> eos() const {
-    const fs::path path = path_ / "generation_config.json";
-    if (is_there(path)) {
-      const auto ids = parse_eos_ids(read_json(path), path.string());
-      if (!ids.empty()) return ids;
-    }
-    return hf_.eos;
   }
 
   void find_prefix() {
@@ -306,6 +301,7 @@ class HfCheckpoint : public Checkpoint {
   }
 
   HfConfig hf_;
+  HfGeneration generation_;
   SafetensorsFolder files_;
   std::string_view prefix_;
   std::vector<RawTensor> tensors_;

@@ -141,6 +141,43 @@ TEST_F(SyntheticFolderTest, RunsOnIdsWithoutATokenizer) {
   }
 }
 
+TEST_F(SyntheticFolderTest, KeepsTemplateAndSamplingDefaults) {
+  const fs::path path = write("m", {.encoding = Encoding::kMlx4});
+  const auto load = [&] {
+    EngineOptions options;
+    options.threads = 1;
+    return Engine::load(path, options);
+  };
+  EXPECT_EQ(load()->chat_template(), "");
+  EXPECT_EQ(load()->sampling_defaults().temperature, 0);
+  std::ofstream(path / "generation_config.json")
+      << R"({"do_sample": true, "top_k": 64, "top_p": 0.95})";
+  std::ofstream(path / "tokenizer_config.json")
+      << R"({"chat_template": [{"name": "tool", "template": "no"},)"
+      << R"({"name": "default", "template": "{{ a }}"}]})";
+  const auto engine = load();
+  EXPECT_EQ(engine->chat_template(), "{{ a }}");
+  EXPECT_EQ(engine->sampling_defaults().temperature, 1);
+  EXPECT_EQ(engine->sampling_defaults().top_k, 64);
+  EXPECT_EQ(engine->sampling_defaults().top_p, 0.95);
+  EXPECT_EQ(engine->tokenizer().eos().size(), 1u);  // config.json's
+  std::ofstream(path / "chat_template.jinja") << "{{ b }}\n";
+  EXPECT_EQ(load()->chat_template(), "{{ b }}\n");
+  for (const char* broken : {"{", "[]", R"({"do_sample": true, "top_p": 2})",
+                             R"({"do_sample": true, "top_k": "many"})",
+                             R"({"eos_token_id": [-1]})"}) {
+    std::ofstream(path / "generation_config.json") << broken;
+    try {
+      load();
+      ADD_FAILURE() << "accepted " << broken;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kCorrupt);
+      EXPECT_NE(std::string(error.what()).find("generation_config.json"),
+                std::string::npos);
+    }
+  }
+}
+
 // Its 262,145th token is an image's, which has no embedding.
 TEST_F(SyntheticFolderTest, TheRealTokenizerGoesWithIt) {
   const fs::path packed =
