@@ -218,7 +218,8 @@ int run(const Flags& flags) {
 Action add_inspect(CLI::App& app) {
   const auto flags = std::make_shared<Flags>();
   app.add_option("file,--model", flags->file,
-                 "Model file (.gguf); without it, the default model")
+                 "GGUF file, or a Hugging Face or MLX folder; without it, the "
+                 "default model")
       ->option_text("PATH");
   app.add_option("--context", flags->context,
                  "Tokens to plan memory for; the model's limit without it")
@@ -234,6 +235,7 @@ Action add_inspect(CLI::App& app) {
       "No weights are loaded.\n\n"
       "Examples:\n"
       "  carat inspect model.gguf\n"
+      "  carat inspect gemma-3-4b-it-4bit\n"
       "  carat inspect model.gguf --context 8192 --chunk 512\n"
       "  carat inspect --tensors --json");
   return [flags] { return run(*flags); };

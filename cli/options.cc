@@ -109,8 +109,8 @@ std::vector<int32_t> parse_token_ids(std::string_view subject,
 
 void add_model_flag(CLI::App& app, std::string& model) {
   app.add_option("--model", model,
-                 "Model file (.gguf); without it, the default model that "
-                 "./demo.sh fetches")
+                 "GGUF file, or a Hugging Face or MLX folder; without it, the "
+                 "default model that ./demo.sh fetches")
       ->option_text("PATH");
 }
 

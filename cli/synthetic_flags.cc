@@ -16,7 +16,16 @@
 namespace carat::cli {
 namespace {
 
-constexpr int kEncodings = static_cast<int>(Encoding::kQ6_K) + 1;
+// In the order of their names below; MLX's make a folder, the others a file.
+std::vector<Encoding> known_encodings() {
+  std::vector<Encoding> known;
+  for (int i = 0; i <= static_cast<int>(Encoding::kQ6_K); ++i) {
+    known.push_back(static_cast<Encoding>(i));
+  }
+  known.push_back(Encoding::kMlx4);
+  known.push_back(Encoding::kMlx8);
+  return known;
+}
 
 // As flags spell it: "q4_k".
 std::string encoding_name(Encoding encoding) {
@@ -27,8 +36,8 @@ std::string encoding_name(Encoding encoding) {
 
 std::vector<std::string> encoding_names() {
   std::vector<std::string> names;
-  for (int i = 0; i < kEncodings; ++i) {
-    names.push_back(encoding_name(static_cast<Encoding>(i)));
+  for (const Encoding encoding : known_encodings()) {
+    names.push_back(encoding_name(encoding));
   }
   return names;
 }
@@ -36,7 +45,7 @@ std::vector<std::string> encoding_names() {
 Encoding find_encoding(const std::string& name) {
   const std::vector<std::string> names = encoding_names();
   const auto found = std::ranges::find(names, name);
-  return static_cast<Encoding>(found - names.begin());
+  return known_encodings()[static_cast<size_t>(found - names.begin())];
 }
 
 }  // namespace
@@ -74,14 +83,15 @@ void write_synthetic(const SyntheticFlags& flags,
 
 TemporaryModel::TemporaryModel(const SyntheticFlags& flags)
     : path_(std::filesystem::temp_directory_path() /
-            fmt::format("carat-{}-{}-{}.gguf", flags.shape, flags.encoding,
-                        getpid())) {
+            fmt::format(
+                "carat-{}-{}-{}{}", flags.shape, flags.encoding, getpid(),
+                is_affine(find_encoding(flags.encoding)) ? "" : ".gguf")) {
   write_synthetic(flags, path_);
 }
 
 TemporaryModel::~TemporaryModel() {
   std::error_code ignored;
-  std::filesystem::remove(path_, ignored);
+  std::filesystem::remove_all(path_, ignored);
 }
 
 }  // namespace carat::cli

@@ -54,7 +54,8 @@ struct ModelInfo {
 ModelInfo inspect_model(const std::filesystem::path& path,
                         int64_t context_tokens = 0, int64_t chunk_tokens = 0);
 
-/// Opens only the tokenizer of a model file (GGUF) or a tokenizer.json.
+/// Opens only the tokenizer of a model file (GGUF), a model folder or a
+/// tokenizer.json.
 /// Throws: Error{kNotFound, kCorrupt, kUnsupported}.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
@@ -113,6 +114,11 @@ class Engine {
 
   const ModelConfig& config() const;
   const Tokenizer& tokenizer() const;
+  /// The model's chat template, a Jinja text; empty: it has none.
+  const std::string& chat_template() const;
+  /// How the model's makers would draw tokens (generation_config.json of a
+  /// folder); greedy where they don't say. Used only if a caller passes it on.
+  const SamplingOptions& sampling_defaults() const;
   std::string backend_name() const;  ///< "cpu avx512"
   int threads() const;
   int64_t context_tokens() const;

@@ -12,6 +12,8 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path,
   auto impl = std::make_unique<Impl>();
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path);
   impl->config = checkpoint->config();
+  impl->chat_template = checkpoint->chat_template();
+  impl->sampling_defaults = checkpoint->sampling_defaults();
   impl->context_tokens =
       choose_context_tokens(options.context_tokens, impl->config);
   impl->backend = make_backend({.name = options.backend,
@@ -31,6 +33,12 @@ Engine::~Engine() = default;
 
 const ModelConfig& Engine::config() const { return impl_->config; }
 const Tokenizer& Engine::tokenizer() const { return *impl_->tokenizer; }
+const std::string& Engine::chat_template() const {
+  return impl_->chat_template;
+}
+const SamplingOptions& Engine::sampling_defaults() const {
+  return impl_->sampling_defaults;
+}
 std::string Engine::backend_name() const { return impl_->backend->name(); }
 int Engine::threads() const { return impl_->backend->threads(); }
 int64_t Engine::context_tokens() const { return impl_->context_tokens; }
@@ -43,12 +51,15 @@ int64_t Engine::default_chunk_tokens() const {
 std::unique_ptr<Tokenizer> load_checked_tokenizer(
     const Checkpoint& checkpoint) {
   std::unique_ptr<Tokenizer> tokenizer = checkpoint.load_tokenizer();
-  if (tokenizer->vocab_size() > checkpoint.config().vocab_size) {
+  const int64_t rows = checkpoint.config().vocab_size;
+  // Multimodal models have special tokens beyond: an image has no embedding.
+  for (int64_t id = rows; id < tokenizer->vocab_size(); ++id) {
+    if (tokenizer->is_special(static_cast<int32_t>(id))) continue;
     throw Error(ErrorCode::kCorrupt,
                 checkpoint.path().string() + ": the tokenizer has " +
                     std::to_string(tokenizer->vocab_size()) +
-                    " tokens, the embedding only " +
-                    std::to_string(checkpoint.config().vocab_size) + " rows");
+                    " tokens, the embedding only " + std::to_string(rows) +
+                    " rows");
   }
   return tokenizer;
 }

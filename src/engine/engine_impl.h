@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "backend/registry.h"
 #include "cache/kv_cache.h"
@@ -18,6 +19,8 @@ namespace carat {
 /// Members are destroyed in reverse: the backend goes last.
 struct Engine::Impl {
   ModelConfig config;
+  std::string chat_template;
+  SamplingOptions sampling_defaults;
   int64_t context_tokens = 0;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Tokenizer> tokenizer;
@@ -26,8 +29,8 @@ struct Engine::Impl {
   std::unique_ptr<Workspace> workspace;  // one arena for all sessions
 };
 
-/// The checkpoint's tokenizer, every id of which has an embedding (the
-/// embedding may have more rows: padding). Throws: as
+/// The checkpoint's tokenizer, every id of which but special ones has an
+/// embedding (which may have more rows: padding). Throws: as
 /// Checkpoint::load_tokenizer; Error{kCorrupt} otherwise.
 std::unique_ptr<Tokenizer> load_checked_tokenizer(const Checkpoint& checkpoint);
 

@@ -1,5 +1,6 @@
 // A model file's description and memory plan, without its weights.
 #include <algorithm>
+#include <system_error>
 
 #include "backend/registry.h"
 #include "base/checked.h"
@@ -73,14 +74,12 @@ ModelInfo inspect_model(const std::filesystem::path& path,
   info.format = checkpoint->format();
   info.config = checkpoint->config();
   for (const RawTensor& tensor : checkpoint->tensors()) {
-    const auto bytes = static_cast<int64_t>(tensor.data.size());
     info.parameters += tensor.rows() * tensor.cols();
     info.tensors.push_back({tensor.name,
                             std::string(encoding_info(tensor.encoding).name),
-                            tensor.shape, bytes});
+                            tensor.shape, tensor.bytes()});
   }
-  info.file_bytes =
-      static_cast<int64_t>(std::filesystem::file_size(checkpoint->path()));
+  info.file_bytes = checkpoint->file_bytes();
   const auto optional = [](int64_t value) {
     return value == 0 ? std::nullopt : std::optional<int64_t>(value);
   };
@@ -92,6 +91,10 @@ ModelInfo inspect_model(const std::filesystem::path& path,
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path) {
   if (path.extension() == ".json") return load_json_tokenizer(path);
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    return open_checkpoint(path)->load_tokenizer();
+  }
   return load_gguf_tokenizer(GgufFile(path));
 }
 

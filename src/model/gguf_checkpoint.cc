@@ -52,6 +52,9 @@ class GgufCheckpoint : public Checkpoint {
   std::string format() const override {
     return "GGUF v" + std::to_string(file_.version());
   }
+  int64_t file_bytes() const override {
+    return static_cast<int64_t>(std::filesystem::file_size(path_));
+  }
   const RawTensor* find(std::string_view name) const override {
     const auto it = roles_.find(name);
     return it == roles_.end() ? nullptr : it->second;
@@ -64,6 +67,10 @@ class GgufCheckpoint : public Checkpoint {
   }
   std::unique_ptr<Tokenizer> load_tokenizer() const override {
     return load_gguf_tokenizer(file_);
+  }
+  std::string chat_template() const override {
+    return std::string(
+        file_.find_string("tokenizer.chat_template").value_or(""));
   }
 
  private:
@@ -202,7 +209,8 @@ class GgufCheckpoint : public Checkpoint {
 
 }  // namespace
 
-std::unique_ptr<Checkpoint> open_checkpoint(const std::filesystem::path& path) {
+std::unique_ptr<Checkpoint> open_gguf_checkpoint(
+    const std::filesystem::path& path) {
   return std::make_unique<GgufCheckpoint>(path);
 }
 

@@ -32,6 +32,17 @@ constexpr std::array kShapes = {
     Shape{"gemma3-27b", 5376, 62, 32, 16, 128, 21504, 1024, 131072, 8, 168},
 };
 
+// Others' names for them.
+struct Alias {
+  std::string_view name;
+  std::string_view shape;
+};
+constexpr std::array kAliases = {
+    Alias{"translategemma-4b", "gemma3-4b"},
+    Alias{"translategemma-12b", "gemma3-12b"},
+    Alias{"translategemma-27b", "gemma3-27b"},
+};
+
 constexpr int64_t kVocabSize = 262144;
 constexpr int64_t kGlobalEvery = 6;
 
@@ -40,10 +51,17 @@ constexpr int64_t kGlobalEvery = 6;
 std::vector<std::string_view> shape_names() {
   std::vector<std::string_view> names;
   for (const Shape& shape : kShapes) names.push_back(shape.name);
+  for (const Alias& alias : kAliases) names.push_back(alias.name);
   return names;
 }
 
 ModelConfig model_shape(std::string_view name) {
+  for (const Alias& alias : kAliases) {
+    if (alias.name != name) continue;
+    ModelConfig config = model_shape(alias.shape);
+    config.name = name;
+    return config;
+  }
   for (const Shape& shape : kShapes) {
     if (shape.name != name) continue;
     ModelConfig config;
@@ -67,9 +85,9 @@ ModelConfig model_shape(std::string_view name) {
     return config;
   }
   std::string known;
-  for (const Shape& shape : kShapes) {
+  for (const std::string_view shape : shape_names()) {
     if (!known.empty()) known += ", ";
-    known += shape.name;
+    known += shape;
   }
   throw Error(ErrorCode::kInvalidArgument,
               "shape '" + std::string(name) + "'; expected one of " + known);
@@ -82,28 +100,30 @@ std::vector<TensorSpec> gemma3_tensors(const ModelConfig& config) {
   const int64_t q = config.num_attention_heads * head;
   const int64_t kv = config.num_key_value_heads * head;
   std::vector<TensorSpec> tensors = {
-      {"token_embd.weight", {config.vocab_size, hidden}},
-      {"output_norm.weight", {hidden}},
+      {"token_embd.weight", "embed_tokens", {config.vocab_size, hidden}},
+      {"output_norm.weight", "norm", {hidden}},
   };
   for (size_t i = 0; i < config.layers.size(); ++i) {
     const std::string layer = "blk." + std::to_string(i) + ".";
+    const std::string role = "layers." + std::to_string(i) + ".";
     const std::array<TensorSpec, 13> specs = {{
-        {"attn_norm", {hidden}},
-        {"attn_q", {q, hidden}},
-        {"attn_k", {kv, hidden}},
-        {"attn_v", {kv, hidden}},
-        {"attn_output", {hidden, q}},
-        {"attn_q_norm", {head}},
-        {"attn_k_norm", {head}},
-        {"post_attention_norm", {hidden}},
-        {"ffn_norm", {hidden}},
-        {"ffn_gate", {ffn, hidden}},
-        {"ffn_up", {ffn, hidden}},
-        {"ffn_down", {hidden, ffn}},
-        {"post_ffw_norm", {hidden}},
+        {"attn_norm", "input_layernorm", {hidden}},
+        {"attn_q", "self_attn.q_proj", {q, hidden}},
+        {"attn_k", "self_attn.k_proj", {kv, hidden}},
+        {"attn_v", "self_attn.v_proj", {kv, hidden}},
+        {"attn_output", "self_attn.o_proj", {hidden, q}},
+        {"attn_q_norm", "self_attn.q_norm", {head}},
+        {"attn_k_norm", "self_attn.k_norm", {head}},
+        {"post_attention_norm", "post_attention_layernorm", {hidden}},
+        {"ffn_norm", "pre_feedforward_layernorm", {hidden}},
+        {"ffn_gate", "mlp.gate_proj", {ffn, hidden}},
+        {"ffn_up", "mlp.up_proj", {ffn, hidden}},
+        {"ffn_down", "mlp.down_proj", {hidden, ffn}},
+        {"post_ffw_norm", "post_feedforward_layernorm", {hidden}},
     }};
     for (const TensorSpec& spec : specs) {
-      tensors.push_back({layer + spec.gguf_name + ".weight", spec.shape});
+      tensors.push_back(
+          {layer + spec.gguf_name + ".weight", role + spec.role, spec.shape});
     }
   }
   return tensors;

@@ -11,17 +11,19 @@
 
 namespace carat {
 
-/// "gemma3-270m", "gemma3-1b", "gemma3-4b", "gemma3-12b", "gemma3-27b".
-/// TranslateGemma's models have the same shapes.
+/// "gemma3-270m", "gemma3-1b", "gemma3-4b", "gemma3-12b", "gemma3-27b", and
+/// "translategemma-4b", "-12b" and "-27b", which have the same shapes.
 std::vector<std::string_view> shape_names();
 
 /// The config of a named shape, as its checkpoints give it.
 /// Throws: Error{kInvalidArgument} for another name, listing these.
 ModelConfig model_shape(std::string_view name);
 
-/// A tensor by the name GGUF gives it; shape outermost first.
+/// A tensor by the name GGUF gives it, and by its role, which is the name in
+/// Hugging Face's files without prefix and ".weight"; shape outermost first.
 struct TensorSpec {
   std::string gguf_name;
+  std::string role;
   std::vector<int64_t> shape;  ///< one dimension: a norm's weights
 };
 

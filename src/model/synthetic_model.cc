@@ -11,6 +11,7 @@
 #include "formats/gguf.h"
 #include "formats/gguf_writer.h"
 #include "model/shapes.h"
+#include "model/synthetic_folder.h"
 #include "quant/random_blocks.h"
 
 namespace carat {
@@ -240,6 +241,10 @@ Encoding synthetic_encoding(Encoding encoding, int64_t cols) {
 void write_synthetic_model(const std::filesystem::path& path,
                            const ModelConfig& config,
                            const SyntheticOptions& options) {
+  if (is_affine(options.encoding)) {
+    write_synthetic_folder(path, config, options);
+    return;
+  }
   if (config.vocab_size < kByteTokens + std::ssize(kControlTokens)) {
     throw Error(ErrorCode::kInvalidArgument,
                 "a synthetic model needs at least 260 tokens, not " +

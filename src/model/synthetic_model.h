@@ -1,5 +1,5 @@
-// Models with random weights, as GGUF files: real shapes for measuring speed
-// where the real weights can't be shipped.
+// Models with random weights, as GGUF files or MLX folders: real shapes for
+// measuring speed where the real weights can't be shipped.
 #ifndef CARAT_MODEL_SYNTHETIC_MODEL_H_
 #define CARAT_MODEL_SYNTHETIC_MODEL_H_
 
@@ -14,12 +14,14 @@
 namespace carat {
 
 struct SyntheticOptions {
-  /// Of the matrices; norms are F32 ones. Where a matrix's rows are not whole
-  /// blocks, it takes the encoding that synthetic_encoding() names.
+  /// Of the matrices; norms are F32 ones. MLX's make a folder. Where a matrix's
+  /// rows are not whole blocks, it takes the encoding that synthetic_encoding()
+  /// names.
   Encoding encoding = Encoding::kQ4_0;
   /// Same seed, same bytes.
   uint64_t seed = 1;
-  /// A GGUF file whose vocabulary is copied; without it one is made up.
+  /// A GGUF file whose vocabulary is copied; without it one is made up. Of a
+  /// folder: see write_synthetic_folder.
   std::optional<std::filesystem::path> vocabulary_from = {};
   /// (done, total) in bytes of the tensors.
   ProgressCallback on_progress = {};
@@ -31,7 +33,8 @@ Encoding synthetic_encoding(Encoding encoding, int64_t cols);
 
 /// Writes a Gemma 3 model of `config`, whose sizes may be any (head_dim even,
 /// at least 260 tokens in its vocabulary), to `path`; streams, so memory stays
-/// small. The file appears when it is complete, or not at all.
+/// small. The file appears when it is complete, or not at all. An encoding of
+/// MLX's writes a folder: write_synthetic_folder.
 /// Throws: Error{kInvalidArgument} (sizes that don't fit, a vocabulary of
 /// another size, a file that can't be written), Error{kCancelled}; of
 /// vocabulary_from, as GgufFile.

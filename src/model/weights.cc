@@ -21,7 +21,7 @@ WeightLoader::WeightLoader(const Checkpoint& checkpoint, Backend* backend,
                            const ProgressCallback& on_load)
     : checkpoint_(checkpoint), backend_(backend), on_load_(on_load) {
   for (const RawTensor& tensor : checkpoint.tensors()) {
-    total_bytes_ += static_cast<int64_t>(tensor.data.size());
+    total_bytes_ += tensor.bytes();
   }
 }
 
@@ -51,7 +51,7 @@ const RawTensor& WeightLoader::require_tensor(const std::string& role,
 
 void WeightLoader::finish(const RawTensor& tensor) {
   checkpoint_.release(tensor);
-  done_bytes_ += static_cast<int64_t>(tensor.data.size());
+  done_bytes_ += tensor.bytes();
   if (on_load_ && !on_load_(done_bytes_, total_bytes_)) {
     throw Error(ErrorCode::kCancelled, "loading was cancelled");
   }

@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "carat/error.h"
+#include "quant/affine_source.h"
 #include "quant/block_source.h"
 #include "quant/dense_source.h"
 #include "quant/k_blocks.h"
@@ -76,6 +77,13 @@ std::unique_ptr<WeightSource> make_weight_source(const RawTensor& tensor) {
       return make_block_source<BlockQ5_K>(tensor);
     case Encoding::kQ6_K:
       return make_block_source<BlockQ6_K>(tensor);
+    case Encoding::kMlx2:
+    case Encoding::kMlx3:
+    case Encoding::kMlx4:
+    case Encoding::kMlx5:
+    case Encoding::kMlx6:
+    case Encoding::kMlx8:
+      return make_affine_source(tensor);
   }
   throw Error(ErrorCode::kUnsupported,
               "tensor " + tensor.name + ": encoding without a decoder");
@@ -86,6 +94,9 @@ std::vector<float> read_all_f32(const RawTensor& tensor) {
   std::vector<float> values(
       static_cast<size_t>(source->rows() * source->cols()));
   source->read_f32(0, source->rows(), values.data());
+  if (tensor.addend != 0) {
+    for (float& value : values) value += tensor.addend;
+  }
   return values;
 }
 

@@ -15,7 +15,8 @@ namespace carat {
 /// Error{kCorrupt} for a tensor that is not a matrix of whole blocks.
 std::unique_ptr<WeightSource> make_weight_source(const RawTensor& tensor);
 
-/// All numbers of a small tensor (a norm's weights) as f32, row-major.
+/// All numbers of a small tensor (a norm's weights) as f32, row-major, its
+/// addend added.
 /// Throws: as make_weight_source.
 std::vector<float> read_all_f32(const RawTensor& tensor);
 

@@ -8,7 +8,8 @@
 namespace carat {
 
 /// One per on-disk encoding carat decodes. Source of the block formats: ggml's
-/// block definitions (ggml-common.h), GGUF type numbers in formats/gguf.cc.
+/// block definitions (ggml-common.h), GGUF type numbers in formats/gguf.cc; of
+/// MLX's: quant/affine_source.h.
 enum class Encoding : uint8_t {
   kF32,
   kF16,
@@ -23,6 +24,13 @@ enum class Encoding : uint8_t {
   kQ4_K,
   kQ5_K,
   kQ6_K,
+  // MLX's affine codes, whose scales and biases lie in tensors of their own.
+  kMlx2,
+  kMlx3,
+  kMlx4,
+  kMlx5,
+  kMlx6,
+  kMlx8,
 };
 
 /// Facts about one encoding; a row of `block_values` numbers takes
@@ -34,6 +42,11 @@ struct EncodingInfo {
 };
 
 const EncodingInfo& encoding_info(Encoding encoding);
+
+/// Whether scales and biases lie apart (RawTensor::affine).
+constexpr bool is_affine(Encoding encoding) {
+  return encoding >= Encoding::kMlx2;
+}
 
 }  // namespace carat
 

@@ -12,6 +12,15 @@
 
 namespace carat {
 
+/// What an affine encoding keeps beside its codes: w = scale * code + bias for
+/// each `group` of a row.
+struct AffineGroups {
+  int group = 0;
+  Encoding encoding = Encoding::kF32;  ///< of both: F32, F16 or BF16
+  std::span<const std::byte> scales;   ///< [rows, cols / group]
+  std::span<const std::byte> biases;   ///< likewise
+};
+
 /// A view: `data` points into the file's mapping and lives as long as it. The
 /// reader that made it has checked that `data` has exactly the bytes that
 /// shape and encoding ask for, and that rows are whole blocks.
@@ -22,9 +31,19 @@ struct RawTensor {
   /// [rows = outputs, cols = inputs]. One or two dimensions, each >= 1.
   std::vector<int64_t> shape;
   std::span<const std::byte> data;
+  /// Of affine encodings only.
+  AffineGroups affine = {};
+  /// To be added to every number of a vector: Gemma's norms are stored less 1
+  /// in some files.
+  float addend = 0;
 
   int64_t rows() const { return shape.size() < 2 ? 1 : shape[0]; }
   int64_t cols() const { return shape.empty() ? 1 : shape.back(); }
+  /// What it takes of the file.
+  int64_t bytes() const {
+    return static_cast<int64_t>(data.size() + affine.scales.size() +
+                                affine.biases.size());
+  }
 };
 
 }  // namespace carat

@@ -33,8 +33,9 @@ struct AddedEntry {
 /// Reads one file; the functions are its steps, in order.
 class Loader {
  public:
-  Loader(std::string name, const TokenizerJson& json)
-      : name_(std::move(name)), json_(json) {}
+  Loader(std::string name, const TokenizerJson& json,
+         std::span<const int32_t> eos)
+      : name_(std::move(name)), json_(json), eos_(eos) {}
 
   std::unique_ptr<Tokenizer> load() {
     check_model();
@@ -86,6 +87,7 @@ class Loader {
 
   std::string name_;
   const TokenizerJson& json_;
+  std::span<const int32_t> eos_;
   std::vector<AddedEntry> added_;
   TokenTable table_;
   bool merges_join_bytes_ = false;
@@ -243,7 +245,15 @@ void Loader::find_special() {
     }
     table_.unknown = id;
   }
+  for (const int32_t id : eos_) {
+    if (id < 0 || static_cast<size_t>(id) >= table_.kinds.size()) {
+      fail("eos_token_id " + std::to_string(id) + " in a vocabulary of " +
+           std::to_string(table_.kinds.size()));
+    }
+    table_.eos.push_back(id);
+  }
   for (const std::string_view name : kEosNames) {
+    if (!eos_.empty()) break;
     for (const auto& entry : added_) {
       if (entry.special && entry.content == name) {
         table_.eos.push_back(entry.id);
@@ -311,15 +321,16 @@ MergeTable Loader::read_merges() {
 }  // namespace
 
 std::unique_ptr<Tokenizer> load_json_tokenizer(
-    const std::filesystem::path& path) {
+    const std::filesystem::path& path, std::span<const int32_t> eos) {
   const MappedFile file(path);
-  return load_json_tokenizer(file.bytes(), path.string());
+  return load_json_tokenizer(file.bytes(), path.string(), eos);
 }
 
 std::unique_ptr<Tokenizer> load_json_tokenizer(std::span<const std::byte> bytes,
-                                               const std::string& name) {
+                                               const std::string& name,
+                                               std::span<const int32_t> eos) {
   const TokenizerJson json = parse_tokenizer_json(name, bytes);
-  return Loader(name, json).load();
+  return Loader(name, json, eos).load();
 }
 
 }  // namespace carat

@@ -3,6 +3,7 @@
 #define CARAT_TEXT_TOKENIZER_LOADER_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -17,14 +18,25 @@ namespace carat {
 /// Throws: Error{kCorrupt}, Error{kUnsupported} naming the file and the key.
 std::unique_ptr<Tokenizer> load_gguf_tokenizer(const GgufFile& file);
 
-/// From a Hugging Face tokenizer.json (BPE model with byte fallback).
+/// From a Hugging Face tokenizer.json (BPE model with byte fallback). Where
+/// `eos` names ids, these end a generation instead of the tokens whose names
+/// say so.
 /// Throws: Error{kNotFound}, Error{kCorrupt}, Error{kUnsupported}.
 std::unique_ptr<Tokenizer> load_json_tokenizer(
-    const std::filesystem::path& path);
+    const std::filesystem::path& path, std::span<const int32_t> eos = {});
 
 /// The same from bytes in memory; `name` stands for the path in messages.
-std::unique_ptr<Tokenizer> load_json_tokenizer(std::span<const std::byte> bytes,
-                                               const std::string& name);
+std::unique_ptr<Tokenizer> load_json_tokenizer(
+    std::span<const std::byte> bytes, const std::string& name,
+    std::span<const int32_t> eos = {});
+
+/// That of a model folder: its tokenizer.json. A folder without one gives a
+/// tokenizer of `vocab_size` ids without any text: encode() throws
+/// Error{kNotFound}, ids decode to nothing. `eos` as above.
+/// Throws: as load_json_tokenizer.
+std::unique_ptr<Tokenizer> load_folder_tokenizer(
+    const std::filesystem::path& folder, std::span<const int32_t> eos,
+    int64_t vocab_size);
 
 }  // namespace carat
 

@@ -178,6 +178,35 @@ TEST_F(CliTest, BrokenFilesAreOneLineAndCode1) {
     expect_line("generate --tokens 2 --model " + quoted(file), 1,
                 file.filename().string());
   }
+  for (const char* name : {"config-missing", "st-offsets-overlap",
+                           "index-path-traversal", "model-missing-up-proj"}) {
+    const fs::path folder = broken / "hf" / name;
+    expect_line("inspect " + quoted(folder), 1, name);
+    expect_line("logits --tokens 2 --model " + quoted(folder), 1, name);
+  }
+}
+
+TEST_F(CliTest, FoldersAreMadeAndRun) {
+  const fs::path model = folder_ / "m";
+  ASSERT_EQ(
+      run("synthesize --shape gemma3-270m --encoding mlx4 " + quoted(model))
+          .exit_code,
+      0);
+  expect_line("synthesize --shape gemma3-270m --encoding mlx4 " + quoted(model),
+              1, "is there and not empty");
+  const Outcome inspected = run("inspect --json " + quoted(model));
+  ASSERT_EQ(inspected.exit_code, 0) << inspected.err;
+  const json info = json::parse(inspected.out);
+  EXPECT_EQ(info["format"], "MLX safetensors");
+  EXPECT_EQ(info["parameters"], 268098176);
+  EXPECT_EQ(info["encodings"]["MLX4"]["tensors"], 127);
+  EXPECT_GT(info["file_bytes"], 150000000);
+  const Outcome generated = run(
+      "generate --tokens 2,5,6 --max-tokens 2 --ignore-eos --json --model " +
+      quoted(model));
+  ASSERT_EQ(generated.exit_code, 0) << generated.err;
+  EXPECT_EQ(json::parse(generated.out)["generated_ids"].size(), 2U);
+  expect_line("generate x --model " + quoted(model), 1, "tokenizer.json");
 }
 
 TEST_F(CliModelTest, GenerateJsonIsOneObject) {

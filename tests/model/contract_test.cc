@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cctype>
 #include <string>
 #include <utility>
 
@@ -16,14 +17,14 @@ namespace carat {
 namespace {
 
 struct Setup {
-  std::string model;
+  std::string model;  // under the shared data
   std::string backend;
 };
 
 class ContractTest : public testing::TestWithParam<Setup> {
  protected:
   void SetUp() override {
-    path_ = shared_data() / "tiny-gguf" / GetParam().model / "model.gguf";
+    path_ = shared_data() / GetParam().model;
     if (!std::filesystem::exists(path_)) {
       GTEST_SKIP() << "golden data is absent: " << path_;
     }
@@ -184,19 +185,32 @@ TEST(CpuContractTest, LogitsHaveTheBitsOfOtherArchitectures) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Tiny, ContractTest,
-                         testing::Values(Setup{"gemma3-mixed-types",
-                                               "reference"},
-                                         Setup{"gemma3-mixed-types", "cpu"},
-                                         Setup{"gemma3-q4_k_m", "cpu"},
-                                         Setup{"gemma3-mixed-types", "cuda"},
-                                         Setup{"gemma3-q4_k_m", "cuda"}),
-                         [](const auto& test) {
-                           std::string name =
-                               test.param.model + "_" + test.param.backend;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+constexpr const char* kMixedTypes = "tiny-gguf/gemma3-mixed-types/model.gguf";
+constexpr const char* kQ4KM = "tiny-gguf/gemma3-q4_k_m/model.gguf";
+
+INSTANTIATE_TEST_SUITE_P(
+    Tiny, ContractTest,
+    testing::Values(Setup{kMixedTypes, "reference"}, Setup{kMixedTypes, "cpu"},
+                    Setup{kQ4KM, "cpu"}, Setup{kMixedTypes, "cuda"},
+                    Setup{kQ4KM, "cuda"},
+                    Setup{"tiny-gemma3/text-f32", "reference"},
+                    Setup{"tiny-gemma3/text-f32", "cpu"},
+                    Setup{"tiny-gemma3/mm-old-bf16", "cpu"},
+                    Setup{"tiny-gemma3/untied-bf16", "cpu"},
+                    Setup{"tiny-gemma3/sharded-f16", "cpu"},
+                    Setup{"tiny-gemma3/mlx-4bit", "cpu"},
+                    Setup{"tiny-gemma3/mlx-8bit", "cpu"},
+                    Setup{"tiny-gemma3/mlx-4bit", "cuda"}),
+    [](const auto& test) {
+      std::string name = test.param.model + "_" + test.param.backend;
+      std::ranges::replace_if(
+          name,
+          [](char c) {
+            return std::isalnum(static_cast<unsigned char>(c)) == 0;
+          },
+          '_');
+      return name;
+    });
 
 }  // namespace
 }  // namespace carat

@@ -1,0 +1,243 @@
+#include "model/synthetic_folder.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "base/float_types.h"
+#include "carat/error.h"
+#include "formats/safetensors_writer.h"
+#include "model/shapes.h"
+#include "quant/random_blocks.h"
+
+namespace carat {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr int64_t kGroup = 64;
+constexpr size_t kPieceBytes = 1 << 20;
+
+/// A folder beside `path` that takes its place, or goes.
+class PendingFolder {
+ public:
+  explicit PendingFolder(const fs::path& path) : path_(path), pending_(path) {
+    if (!pending_.has_filename()) pending_ = pending_.parent_path();
+    path_ = pending_;
+    pending_ += '.' + std::to_string(getpid()) + ".part";
+    std::error_code error;
+    if (fs::exists(path_, error) && !fs::is_empty(path_, error)) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  path_.string() + ": is there and not empty");
+    }
+    fs::create_directories(pending_, error);
+    if (error) fail(error);
+  }
+  ~PendingFolder() {
+    std::error_code ignored;
+    if (!finished_) fs::remove_all(pending_, ignored);
+  }
+  PendingFolder(const PendingFolder&) = delete;
+  PendingFolder& operator=(const PendingFolder&) = delete;
+
+  const fs::path& pending() const { return pending_; }
+  void finish() {
+    std::error_code error;
+    fs::rename(pending_, path_, error);
+    if (error) fail(error);
+    finished_ = true;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::error_code& error) const {
+    throw Error(ErrorCode::kInvalidArgument,
+                path_.string() + ": cannot be written: " + error.message());
+  }
+
+  fs::path path_;
+  fs::path pending_;
+  bool finished_ = false;
+};
+
+int bits_of(Encoding encoding) {
+  const EncodingInfo& info = encoding_info(encoding);
+  return 8 * info.block_bytes / info.block_values;
+}
+
+Json config_json(const ModelConfig& config, int bits) {
+  Json types = Json::array();
+  int64_t window = 0;
+  LayerConfig local, global = {0, 1e6, 1.0};
+  for (const LayerConfig& layer : config.layers) {
+    const bool is_global = layer.sliding_window == 0;
+    types.push_back(is_global ? "full_attention" : "sliding_attention");
+    (is_global ? global : local) = layer;
+    if (!is_global) window = layer.sliding_window;
+  }
+  const Json quantization = {
+      {"group_size", kGroup}, {"bits", bits}, {"mode", "affine"}};
+  Json json = {{"architectures", {"Gemma3ForCausalLM"}},
+               {"_name_or_path", config.name + " with random weights"},
+               {"model_type", "gemma3_text"},
+               {"hidden_size", config.hidden_size},
+               {"intermediate_size", config.intermediate_size},
+               {"num_hidden_layers", config.layers.size()},
+               {"num_attention_heads", config.num_attention_heads},
+               {"num_key_value_heads", config.num_key_value_heads},
+               {"head_dim", config.head_dim},
+               {"vocab_size", config.vocab_size},
+               {"max_position_embeddings", config.max_position_embeddings},
+               {"rms_norm_eps", config.rms_norm_eps},
+               {"query_pre_attn_scalar", config.query_pre_attn_scalar},
+               {"hidden_activation", "gelu_pytorch_tanh"},
+               {"attention_bias", false},
+               {"tie_word_embeddings", true},
+               {"sliding_window_pattern", 6},
+               {"layer_types", types},
+               {"rope_theta", global.rope_theta},
+               {"rope_local_base_freq", local.rope_theta},
+               {"bos_token_id", 2},
+               {"eos_token_id", 1},
+               {"pad_token_id", 0},
+               {"torch_dtype", "bfloat16"},
+               {"quantization", quantization},
+               {"quantization_config", quantization}};
+  if (window > 0) json["sliding_window"] = window;
+  if (global.rope_factor != 1) {
+    json["rope_scaling"] = {{"rope_type", "linear"},
+                            {"factor", global.rope_factor}};
+  }
+  return json;
+}
+
+void write_text(const fs::path& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << text;
+  file.close();
+  if (file) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              path.string() + ": cannot be written");
+}
+
+void copy_tokenizer(const fs::path& from, const fs::path& folder) {
+  std::error_code error;
+  const bool is_folder = fs::is_directory(from, error);
+  const fs::path file = is_folder ? from / "tokenizer.json" : from;
+  if (file.extension() != ".json") {
+    throw Error(ErrorCode::kInvalidArgument,
+                file.string() +
+                    ": the vocabulary of an MLX folder can only be copied "
+                    "from a tokenizer.json or a folder with one");
+  }
+  fs::copy_file(file, folder / "tokenizer.json", error);
+  if (!error) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              file.string() + ": cannot be copied: " + error.message());
+}
+
+/// Announces and fills the tensors of the one file.
+class Weights {
+ public:
+  Weights(const fs::path& path, const SyntheticOptions& options)
+      : writer_(path, "mlx"),
+        options_(options),
+        bits_(bits_of(options.encoding)) {}
+
+  void add(const TensorSpec& spec) {
+    const std::string name = "model." + spec.role;
+    if (!is_quantised(spec)) {
+      writer_.add_tensor(name + ".weight", "BF16", spec.shape);
+      return;
+    }
+    const int64_t rows = spec.shape[0];
+    const int64_t words[] = {rows, spec.shape[1] * bits_ / 32};
+    const int64_t groups[] = {rows, spec.shape[1] / kGroup};
+    writer_.add_tensor(name + ".weight", "U32", words);
+    writer_.add_tensor(name + ".scales", "BF16", groups);
+    writer_.add_tensor(name + ".biases", "BF16", groups);
+  }
+
+  void fill(const TensorSpec& spec) {
+    if (spec.shape.size() == 1) {
+      // Norms are stored less 1.
+      return fill_constant(spec.shape[0], 0);
+    }
+    SplitMix64 random(options_.seed, spec.role);
+    const int64_t rows = spec.shape[0];
+    const int64_t cols = spec.shape[1];
+    // Half of what keeps an activation's size, as trained layers roughly have.
+    const double deviation = 0.5 / std::sqrt(static_cast<double>(cols));
+    if (!is_quantised(spec)) {
+      return fill_random(Encoding::kBF16, rows * cols * 2, deviation, random);
+    }
+    fill_random(options_.encoding, rows * cols * bits_ / 8, deviation, random);
+    // Uniform codes have this deviation; the bias takes off their mean.
+    const double most = std::ldexp(1., bits_) - 1;
+    const double scale = deviation / std::sqrt(most * (most + 2) / 12);
+    fill_constant(rows * cols / kGroup, scale);
+    fill_constant(rows * cols / kGroup, -scale * most / 2);
+  }
+
+  void finish() { writer_.finish(); }
+
+ private:
+  bool is_quantised(const TensorSpec& spec) const {
+    return spec.shape.size() == 2 && spec.shape[1] % kGroup == 0;
+  }
+
+  void fill_random(Encoding encoding, int64_t bytes, double deviation,
+                   SplitMix64& random) {
+    while (bytes > 0) {
+      piece_.resize(std::min(kPieceBytes, static_cast<size_t>(bytes)));
+      fill_random_blocks(encoding, deviation, random, piece_);
+      put(piece_);
+      bytes -= std::ssize(piece_);
+    }
+  }
+  void fill_constant(int64_t count, double value) {
+    const std::vector<uint16_t> numbers(static_cast<size_t>(count),
+                                        f32_to_bf16(static_cast<float>(value)));
+    put(std::as_bytes(std::span(numbers)));
+  }
+  void put(std::span<const std::byte> bytes) {
+    writer_.write(bytes);
+    done_ += std::ssize(bytes);
+    if (options_.on_progress &&
+        !options_.on_progress(done_, writer_.tensor_bytes())) {
+      throw Error(ErrorCode::kCancelled, "writing was cancelled");
+    }
+  }
+
+  SafetensorsWriter writer_;
+  const SyntheticOptions& options_;
+  int bits_;
+  std::vector<std::byte> piece_;
+  int64_t done_ = 0;
+};
+
+}  // namespace
+
+void write_synthetic_folder(const fs::path& path, const ModelConfig& config,
+                            const SyntheticOptions& options) {
+  PendingFolder folder(path);
+  write_text(folder.pending() / "config.json",
+             config_json(config, bits_of(options.encoding)).dump(2) + "\n");
+  if (options.vocabulary_from) {
+    copy_tokenizer(*options.vocabulary_from, folder.pending());
+  }
+  Weights weights(folder.pending() / "model.safetensors", options);
+  const std::vector<TensorSpec> tensors = gemma3_tensors(config);
+  for (const TensorSpec& spec : tensors) weights.add(spec);
+  for (const TensorSpec& spec : tensors) weights.fill(spec);
+  weights.finish();
+  folder.finish();
+}
+
+}  // namespace carat
