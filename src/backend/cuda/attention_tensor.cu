@@ -124,8 +124,8 @@ __global__ __launch_bounds__(kThreads, 2) void attention_tensor_kernel(
     }
     __syncthreads();
   }
-  load_panels<kDim>(keys, keys_of(call, tile, tile.first_block),
-                    call.part.head_dim);
+  const uint8_t* present_keys = keys_of(call, tile, tile.first_block);
+  load_panels<kDim>(keys, present_keys, call.part.head_dim);
   load_query_panels<kDim>(call, tile, shared);
 
   float out[kPanels][32], largest[2], sum[2];
@@ -148,7 +148,10 @@ __global__ __launch_bounds__(kThreads, 2) void attention_tensor_kernel(
 
 #pragma unroll 1
   for (int64_t block = tile.first_block; block <= tile.last_block; ++block) {
-    load_panels<kDim>(values, keys_of(call, tile, block) + value_offset(call),
+    // The next block's place ahead: its load would hold everything up.
+    const uint8_t* next_keys =
+        block < tile.last_block ? keys_of(call, tile, block + 1) : nullptr;
+    load_panels<kDim>(values, present_keys + value_offset(call),
                       call.part.head_dim);
     wait_copies<1>();
     show_to_wgmma();
@@ -166,10 +169,10 @@ __global__ __launch_bounds__(kThreads, 2) void attention_tensor_kernel(
       wgmma_wait<0>();
       pin(raw);
       __syncthreads();  // the keys have been read
-      if (block < tile.last_block) {
-        load_panels<kDim>(keys, keys_of(call, tile, block + 1),
-                          call.part.head_dim);
+      if (next_keys != nullptr) {
+        load_panels<kDim>(keys, next_keys, call.part.head_dim);
       }
+      present_keys = next_keys;
       float score[8][4];
 #pragma unroll
       for (int i = 0; i < 32; ++i) score[i / 4][i % 4] = raw[i];
