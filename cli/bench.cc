@@ -228,7 +228,14 @@ void measure(Engine& engine, const Plan& plan, BenchReport& report,
          .timings = plan_timings(engine, plan, tokens, sweep),
          .decode = {.prompt_tokens = tokens, .tokens = decode_tokens}});
   }
+  const Clock::time_point start = Clock::now();
   Session session(engine);
+  run_prefill(session, lengths.front().prompt,
+              {.prompt_tokens = plan.lengths.front(),
+               .mode = PrefillMode::kChunked,
+               .chunk_tokens = engine.default_chunk_tokens()});
+  report.cold_prompt_tokens = plan.lengths.front();
+  report.cold_ms = report.load_ms + ms_since(start);
   run_rounds(session, lengths, report.repeats);
   for (const Length& length : lengths) {
     report.prefill.insert(report.prefill.end(), length.timings.begin(),

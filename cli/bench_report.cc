@@ -26,11 +26,13 @@ std::string machine_lines(const BenchReport& report) {
   return fmt::format(
       "{}\n"
       "  backend {}, {} thread{}, weights {}, loaded in {}, peak memory {}\n"
+      "  cold start: {} from opening the file to the logits after {} tokens\n"
       "  machine peak {:.0f} GMAC/s (8-bit integers), reads {:.1f} GB/s\n"
       "  medians of {} runs, settings interleaved\n",
       report.model, report.backend, report.threads,
       report.threads == 1 ? "" : "s", human_bytes(report.weight_bytes),
       human_ms(report.load_ms), human_bytes(report.peak_memory_bytes),
+      human_ms(report.cold_ms), report.cold_prompt_tokens,
       report.peak_integer_gmacs, report.peak_read_gbytes_per_s, report.repeats);
 }
 
@@ -217,19 +219,22 @@ nlohmann::ordered_json bench_json(const BenchReport& report) {
                       {"tokens_per_s", timing.tokens_per_s()},
                       {"bandwidth_share", bandwidth_share(report, timing)}});
   }
-  return {{"model", report.model},
-          {"backend", report.backend},
-          {"threads", report.threads},
-          {"weight_bytes", report.weight_bytes},
-          {"load_ms", report.load_ms},
-          {"peak_memory_bytes", report.peak_memory_bytes},
-          {"machine",
-           {{"integer_gmacs", report.peak_integer_gmacs},
-            {"read_gbytes_per_s", report.peak_read_gbytes_per_s}}},
-          {"repeats", report.repeats},
-          {"sweep_prompt_tokens", report.sweep_prompt_tokens},
-          {"prefill", prefill},
-          {"decode", decode}};
+  return {
+      {"model", report.model},
+      {"backend", report.backend},
+      {"threads", report.threads},
+      {"weight_bytes", report.weight_bytes},
+      {"load_ms", report.load_ms},
+      {"cold_start",
+       {{"prompt_tokens", report.cold_prompt_tokens}, {"ms", report.cold_ms}}},
+      {"peak_memory_bytes", report.peak_memory_bytes},
+      {"machine",
+       {{"integer_gmacs", report.peak_integer_gmacs},
+        {"read_gbytes_per_s", report.peak_read_gbytes_per_s}}},
+      {"repeats", report.repeats},
+      {"sweep_prompt_tokens", report.sweep_prompt_tokens},
+      {"prefill", prefill},
+      {"decode", decode}};
 }
 
 }  // namespace carat::cli

@@ -42,6 +42,9 @@ struct BenchReport {
   ModelConfig config;
   int64_t weight_bytes = 0;
   double load_ms = 0;
+  /// From opening the file to the logits after a prompt, the first thing run.
+  double cold_ms = 0;
+  int64_t cold_prompt_tokens = 0;
   int64_t peak_memory_bytes = 0;
   double peak_integer_gmacs = 0;      ///< of the machine, with these threads
   double peak_read_gbytes_per_s = 0;  ///< likewise
