@@ -180,6 +180,34 @@ inline double relative_error(const Floats& found, const Floats& expected) {
   return std::sqrt(difference / size);
 }
 
+// What a linear input holds, seen through a matrix of ones on the diagonal.
+inline Floats seen(Backend& backend, const LinearInput& input) {
+  class Identity : public WeightSource {
+   public:
+    explicit Identity(int64_t n) : WeightSource(n, n, {4, 32, 0, false}) {}
+    void read(int64_t first, int64_t count,
+              QuantizedMatrix& out) const override {
+      out.layout = layout();
+      out.rows = count;
+      out.cols = cols();
+      out.codes.assign(static_cast<size_t>(count * cols()), 0);
+      out.scales.assign(static_cast<size_t>(count * out.groups()), 1.0f);
+      for (int64_t i = 0; i < count; ++i) {
+        out.codes[static_cast<size_t>(i * cols() + first + i)] = 1;
+      }
+    }
+    void read_f32(int64_t first, int64_t count, float* out) const override {
+      std::fill_n(out, count * cols(), 0.0f);
+      for (int64_t i = 0; i < count; ++i) out[i * cols() + first + i] = 1;
+    }
+  };
+  const auto weight = backend.pack(Identity(input.cols()));
+  const BackendMatrix y(backend, input.rows, input.cols());
+  const LinearOutput output{weight.get(), y};
+  backend.linear(input, {&output, 1});
+  return y.values();
+}
+
 class CudaTest : public testing::Test {
  protected:
   void SetUp() override {

@@ -103,6 +103,50 @@ TEST_F(CudaLinear, BitsDoNotDependOnTheNumberOfRows) {
   }
 }
 
+// Row counts and places as the chunks of a prompt have them: a row's bits are
+// those it has in one pass over all rows. Shapes of the 270M model.
+TEST_F(CudaLinear, BitsDoNotDependOnTheChunkOfARow) {
+  struct Shape {
+    int64_t outputs, cols;
+  };
+  const Shape shapes[] = {{1024, 640}, {640, 1024}, {640, 2048}, {2048, 640}};
+  const int64_t total = 577;
+  for (const int kind : {0, 1, 4, 5, 6, 10}) {
+    for (const Shape& shape : shapes) {
+      const auto [outputs, cols] = shape;
+      SCOPED_TRACE(std::string(kCases[kind].name) + ", " +
+                   std::to_string(outputs) + " x " + std::to_string(cols));
+      const RandomWeights source(outputs, cols, kCases[kind].layout, 31);
+      const auto weight = cuda().pack(source);
+      const BackendMatrix x(cuda(), total, cols, normals(total * cols, 37));
+      const auto ones = cuda().upload(Floats(static_cast<size_t>(cols), 1.0f));
+      const auto input = cuda().make_input(total, cols);
+      // Every chunk in turn through one input, as in a prefill.
+      const auto run = [&, outputs = outputs](int64_t chunk) {
+        const BackendMatrix y(cuda(), total, outputs);
+        for (int64_t first = 0; first < total; first += chunk) {
+          const int64_t rows = std::min(chunk, total - first);
+          const auto part = [&](Matrix all) {
+            all.data += first * all.stride;
+            all.rows = rows;
+            return all;
+          };
+          cuda().norm(part(x), vector_of(ones), 0, *input);
+          const LinearOutput output{weight.get(), part(y)};
+          cuda().linear(*input, {&output, 1});
+        }
+        return y.values();
+      };
+      const Floats expected = run(total);
+      for (int64_t chunk = 1; chunk <= 130; chunk += chunk < 65 ? 9 : 7) {
+        expect_same_bytes(run(chunk), expected,
+                          "chunk " + std::to_string(chunk));
+      }
+      expect_same_bytes(run(127), expected, "chunk 127");
+    }
+  }
+}
+
 TEST_F(CudaLinear, SeveralWeightsOfDifferentKindsShareAnInput) {
   const int64_t rows = 50, cols = 640;
   const RandomWeights sources[] = {
@@ -125,34 +169,6 @@ TEST_F(CudaLinear, SeveralWeightsOfDifferentKindsShareAnInput) {
     expect_same_bytes(found[i]->values(), multiply(cuda(), sources[i], x, rows),
                       "weight " + std::to_string(i));
   }
-}
-
-// What a linear input holds, seen through a matrix of ones on the diagonal.
-Floats seen(Backend& backend, const LinearInput& input) {
-  class Identity : public WeightSource {
-   public:
-    explicit Identity(int64_t n) : WeightSource(n, n, {4, 32, 0, false}) {}
-    void read(int64_t first, int64_t count,
-              QuantizedMatrix& out) const override {
-      out.layout = layout();
-      out.rows = count;
-      out.cols = cols();
-      out.codes.assign(static_cast<size_t>(count * cols()), 0);
-      out.scales.assign(static_cast<size_t>(count * out.groups()), 1.0f);
-      for (int64_t i = 0; i < count; ++i) {
-        out.codes[static_cast<size_t>(i * cols() + first + i)] = 1;
-      }
-    }
-    void read_f32(int64_t first, int64_t count, float* out) const override {
-      std::fill_n(out, count * cols(), 0.0f);
-      for (int64_t i = 0; i < count; ++i) out[i * cols() + first + i] = 1;
-    }
-  };
-  const auto weight = backend.pack(Identity(input.cols()));
-  const BackendMatrix y(backend, input.rows, input.cols());
-  const LinearOutput output{weight.get(), y};
-  backend.linear(input, {&output, 1});
-  return y.values();
 }
 
 TEST_F(CudaLinear, GatedAgreesWithTheReferenceAndInBits) {

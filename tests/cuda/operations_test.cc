@@ -1,4 +1,6 @@
 // Everything but linear layers on the GPU, against the reference backend.
+#include <numeric>
+
 #include "tests/cuda/cuda_fixture.h"
 
 namespace carat {
@@ -156,36 +158,9 @@ Floats attend(Backend& backend, const AttentionCase& c,
       c.head_dim, 1 / std::sqrt(static_cast<float>(c.head_dim)),
       c.softcap,  c.window};
   const auto out = backend.make_input(rows, q_width);
-  // A linear layer with one weight of 1 in each row shows the values.
-  const auto show = [&] {
-    class Identity : public WeightSource {
-     public:
-      explicit Identity(int64_t n) : WeightSource(n, n, {4, 32, 0, false}) {}
-      void read(int64_t first, int64_t count,
-                QuantizedMatrix& m) const override {
-        m.layout = layout();
-        m.rows = count;
-        m.cols = cols();
-        m.codes.assign(static_cast<size_t>(count * cols()), 0);
-        m.scales.assign(static_cast<size_t>(count * m.groups()), 1.0f);
-        for (int64_t i = 0; i < count; ++i) {
-          m.codes[static_cast<size_t>(i * cols() + first + i)] = 1;
-        }
-      }
-      void read_f32(int64_t first, int64_t count, float* m) const override {
-        std::fill_n(m, count * cols(), 0.0f);
-        for (int64_t i = 0; i < count; ++i) m[i * cols() + first + i] = 1;
-      }
-    };
-    const auto weight = backend.pack(Identity(q_width));
-    const BackendMatrix y(backend, out->rows, q_width);
-    const LinearOutput output{weight.get(), y};
-    backend.linear(*out, {&output, 1});
-    return y.values();
-  };
   if (!one_by_one) {
     backend.attention(q, batch, layer, shape, *out);
-    return show();
+    return seen(backend, *out);
   }
   Floats result;
   for (const SequenceRows& sequence : batch) {
@@ -198,7 +173,7 @@ Floats attend(Backend& backend, const AttentionCase& c,
       own.data += (sequence.first_row + t) * own.stride;
       own.rows = 1;
       backend.attention(own, {&single, 1}, layer, shape, *out);
-      const Floats values = show();
+      const Floats values = seen(backend, *out);
       result.insert(result.end(), values.begin(), values.end());
     }
   }
@@ -231,6 +206,81 @@ TEST_F(CudaOperations, AttentionBitsDoNotDependOnTheBatch) {
       expect_same_bytes(attend(cuda(), c, batch, false),
                         attend(cuda(), c, batch, true),
                         "head size " + std::to_string(c.head_dim));
+    }
+  }
+}
+
+// The last layer appends a chunk's keys and attends with its last row alone,
+// behind a kernel that still runs.
+TEST_F(CudaOperations, AttentionSeesKeysThatTheSamePassAppended) {
+  const AttentionCase c = {4, 1, 256, 0, 0};
+  const int64_t q_width = c.heads * c.head_dim;
+  const BackendMatrix q(cuda(), 1, q_width, normals(q_width, 50));
+  const auto out = cuda().make_input(1, q_width);
+  const std::vector<double> frequencies(c.head_dim / 2, 0.5);
+
+  // One thread block, busy for a while.
+  const int64_t busy_rows = 40, busy_cols = 16384;
+  const auto busy_weight =
+      cuda().pack(RandomWeights(64, busy_cols, {4, 32, 8, false}, 1));
+  const auto busy_input = cuda().make_input(busy_rows, busy_cols);
+  busy_input->rows = busy_rows;
+  const BackendMatrix busy_out(cuda(), busy_rows, 64);
+  const LinearOutput busy{busy_weight.get(), busy_out};
+
+  for (const int64_t cached : {508, 2500}) {  // joint, split
+    const int64_t rows = 69;
+    const auto run = [&](bool waits) {
+      const auto kv = cuda().make_kv({1, c.kv_heads, c.head_dim});
+      kv->grow(64);
+      const KvLayer layer{kv.get(), 0, CacheKind::kFull};
+      std::vector<int32_t> ids(64);
+      std::iota(ids.begin(), ids.end(), 0);
+      const auto append = [&](int64_t first, int64_t count) {
+        SequenceRows part{0, count, first, {}};
+        part.tables[0] = {ids, 0};
+        const Floats values = normals(count * c.head_dim, 7);
+        const BackendMatrix k(cuda(), count, c.head_dim, values);
+        const BackendMatrix v(cuda(), count, c.head_dim, values);
+        const BackendMatrix angles(cuda(), count, c.head_dim);
+        cuda().rope_angles({&part, 1}, frequencies, angles);
+        cuda().wait(cuda().submit());
+        HeadsInput in;
+        in.k = k;
+        in.v = v;
+        in.angles = angles;
+        cuda().linear(*busy_input, {&busy, 1});
+        cuda().heads(in, {&part, 1}, layer);
+        if (waits) cuda().wait(cuda().submit());
+        SequenceRows last{0, 1, first + count - 1, {}};
+        last.tables[0] = {ids, 0};
+        const AttentionShape shape{c.heads,   c.kv_heads, c.head_dim,
+                                   1 / 16.0f, c.softcap,  c.window};
+        cuda().attention(q, {&last, 1}, layer, shape, *out);
+        cuda().wait(cuda().submit());
+      };
+      append(0, cached);
+      append(cached, rows);
+      return seen(cuda(), *out);
+    };
+    const Floats expected = run(true);
+    for (int i = 0; i < 3; ++i) {
+      expect_same_bytes(run(false), expected, std::to_string(cached));
+    }
+  }
+}
+
+// A chunk that starts and ends anywhere, in the 270M model's shape.
+TEST_F(CudaOperations, AttentionBitsDoNotDependOnTheChunk) {
+  const std::vector<Sequence> batches[] = {
+      {{127, 127}}, {{508, 69}}, {{65, 66}}, {{575, 33}}};
+  for (const int64_t window : {0, 512}) {
+    const AttentionCase c = {4, 1, 256, window, 0};
+    for (const auto& batch : batches) {
+      const Floats alone = attend(cuda(), c, batch, true);
+      expect_same_bytes(attend(cuda(), c, batch, false), alone,
+                        std::to_string(batch[0].rows) + " rows after " +
+                            std::to_string(batch[0].cached));
     }
   }
 }

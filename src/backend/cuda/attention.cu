@@ -10,8 +10,8 @@
 // bits (attention_block.cuh).
 //
 // Tiles, sequences and tables lie on the device before a chunk's first kernel
-// starts, and blocks before a sequence's present rows are not written by the
-// chunk: both may be read before wait_for_previous().
+// starts and may be read before wait_for_previous(); so may, if the call says
+// so, the blocks before a sequence's rows.
 #include <algorithm>
 
 #include "backend/cuda/attention_block.cuh"
@@ -212,7 +212,7 @@ __global__ __launch_bounds__(kThreads) void attention_split_kernel(
   const Tile tile = find_tile(call, blockIdx.x);
   const int64_t block = tile.first_block + blockIdx.z;
   if (block > tile.last_block) return;
-  if (!is_older(tile, block)) wait_for_previous();
+  if (!is_older(call, tile, block)) wait_for_previous();
   const uint32_t queries = shared_address(shared);
   const uint32_t keys = queries + kFewQueries * kDim * 2;
   const uint32_t values = keys + kTileBytes;
@@ -333,7 +333,8 @@ __global__ __launch_bounds__(kThreads) void attention_joint_kernel(
     commit_copies();
   };
   int loaded = 0;
-  while (loaded < 2 && (loaded >= rounds || is_older(tile, block_of(loaded)))) {
+  while (loaded < 2 &&
+         (loaded >= rounds || is_older(call, tile, block_of(loaded)))) {
     load(loaded++);
   }
   wait_for_previous();

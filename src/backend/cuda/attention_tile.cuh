@@ -41,9 +41,11 @@ __device__ inline Tile find_tile(const AttentionCall& call, int index) {
   return tile;
 }
 
-// Whether no row of this pass lies in the block.
-__device__ inline bool is_older(const Tile& tile, int64_t block) {
-  return (block + 1) * kKeys <= tile.sequence.first_position;
+// Whether no kernel that still runs writes the block.
+__device__ inline bool is_older(const AttentionCall& call, const Tile& tile,
+                                int64_t block) {
+  return call.reads_ahead != 0 &&
+         (block + 1) * kKeys <= tile.sequence.first_position;
 }
 
 // Keys of a block; values lie kv_heads heads behind.

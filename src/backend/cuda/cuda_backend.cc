@@ -1,7 +1,7 @@
 #include "backend/cuda/cuda_backend.h"
 
 #include <algorithm>
-#include <set>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -228,6 +228,7 @@ class CudaBackend : public Backend {
           stage_sequences(*queue_, sequences, rows, layer.kind, kv);
       call.sequences = staged.sequences;
       call.row_sequence = staged.row_sequence;
+      note_append(kv, layer.layer, sequences);
     }
     launch_heads(*queue_, call, rows);
   }
@@ -299,6 +300,7 @@ class CudaBackend : public Backend {
     call.tiles = static_cast<const QueryTile*>(
         queue_->stage(tiles.data(), tiles.size() * sizeof(QueryTile), 0));
     const auto count = static_cast<int64_t>(tiles.size());
+    call.reads_ahead = may_read_ahead(kv, layer.layer, sequences) ? 1 : 0;
     if (are_few && cut_joint(traits_, call, splits)) {
       launch_attention_joint(*queue_, call, count);
     } else if (is_split) {
@@ -413,16 +415,38 @@ class CudaBackend : public Backend {
     }
   }
 
-  // Attention reads blocks of earlier passes before the kernels before it have
-  // ended: a second pass over a layer gets a flush of its own.
+  // Attention may read blocks of earlier passes before the kernels before it
+  // have ended: a second pass over a layer gets a flush of its own.
   void begin_append(const CudaKv& kv, int layer) {
-    const std::pair<const void*, int> place(&kv, layer);
-    if (queue_->flushes() != appended_flush_) appended_.clear();
-    if (!appended_.insert(place).second) {
+    if (queue_->flushes() == appended_flush_ &&
+        appended_.contains({&kv, layer})) {
       queue_->flush();
-      appended_ = {place};
     }
+  }
+  // After staging, which may flush too.
+  void note_append(const CudaKv& kv, int layer,
+                   std::span<const SequenceRows> sequences) {
+    if (queue_->flushes() != appended_flush_) appended_.clear();
     appended_flush_ = queue_->flushes();
+    appended_[{&kv, layer}] = places_of(sequences);
+  }
+  // Whether this flush has written no block before these rows: it has if they
+  // are only some of those whose keys it appended.
+  bool may_read_ahead(const CudaKv& kv, int layer,
+                      std::span<const SequenceRows> sequences) const {
+    if (queue_->flushes() != appended_flush_) return false;
+    const auto found = appended_.find({&kv, layer});
+    return found != appended_.end() && found->second == places_of(sequences);
+  }
+
+  // First position and number of rows of each sequence.
+  using Places = std::vector<std::pair<int64_t, int64_t>>;
+  static Places places_of(std::span<const SequenceRows> sequences) {
+    Places places;
+    for (const SequenceRows& sequence : sequences) {
+      places.emplace_back(sequence.first_position, sequence.rows);
+    }
+    return places;
   }
 
   void fit_partials(int64_t bytes) {
@@ -436,7 +460,8 @@ class CudaBackend : public Backend {
   ThreadPool pool_;
   std::shared_ptr<LaunchQueue> queue_;
   DeviceMemory partials_;
-  std::set<std::pair<const void*, int>> appended_;  // since the last flush
+  // What was appended to a layer since the flush `appended_flush_`.
+  std::map<std::pair<const void*, int>, Places> appended_;
   uint64_t appended_flush_ = 0;
 };
 

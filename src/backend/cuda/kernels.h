@@ -169,6 +169,9 @@ struct AttentionCall {
   int32_t splits;     ///< split: blocks per tile there is room for; joint:
                       ///< thread blocks of a cluster
   int32_t rounds;     ///< joint: blocks of keys a thread block takes
+  /// Whether the kernels that still run may write no block of keys before the
+  /// sequences' first rows; split and joint then load those at once.
+  int64_t reads_ahead;  // 8 bytes: graphs are found by all bytes
 };
 
 /// Stacked (position, head) rows of a tile.

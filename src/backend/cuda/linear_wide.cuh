@@ -314,9 +314,10 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
         parity ^= 1;
       }
     };
+    // Each lane for itself: after wgmma the compiler leaves __syncwarp out, and
+    // without it nothing orders the others' reads before one lane's arrival.
     const auto release = [&](int which) {
-      __syncwarp();
-      if (threadIdx.x % 32 == 0) barrier_arrive(ring.empty + 8 * which);
+      barrier_arrive(ring.empty + 8 * which);
     };
     // Starts the tile expanded last, and waits for the one before it.
     const auto start = [&](Fragments& from, int is_later) {
@@ -386,7 +387,7 @@ __global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
   if (threadIdx.x == 0) {
     for (int i = 0; i < ring.count; ++i) {
       barrier_init(ring.full + 8 * i, 1);
-      barrier_init(ring.empty + 8 * i, kMultiplyThreads / 32);
+      barrier_init(ring.empty + 8 * i, kMultiplyThreads);
     }
     barrier_init_done();
   }
