@@ -163,6 +163,10 @@ TEST_P(GoldenTest, CudaLogitsStayWithinTheBoundOfBf16) {
   } catch (const Error& error) {
     GTEST_SKIP() << "no GPU here: " << error.what();
   }
+  // Dense weights are rounded to 8 bits while loading, as on `cpu`.
+  const bool is_dense = GetParam().starts_with("tiny-gemma3/") &&
+                        GetParam().find("mlx") == std::string::npos;
+  const float bound = is_dense ? kCpuBound : kCudaBound;
   LoadedModel loaded(model(), {.name = "cuda"});
   const SafetensorsFile golden(folder_ / "expected.safetensors");
   for (const int length : lengths_of(golden)) {
@@ -172,8 +176,8 @@ TEST_P(GoldenTest, CudaLogitsStayWithinTheBoundOfBf16) {
     const auto logits = loaded.chunked(golden.i32(prefix + "ids"), 128);
     const float difference = largest_difference(logits, expected);
     RecordProperty("len" + std::to_string(length), std::to_string(difference));
-    EXPECT_LE(difference, kCudaBound);
-    expect_greedy(loaded, golden, prefix, kCudaBound);
+    EXPECT_LE(difference, bound);
+    expect_greedy(loaded, golden, prefix, bound);
   }
 }
 
