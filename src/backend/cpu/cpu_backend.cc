@@ -11,6 +11,7 @@
 #include "backend/cpu/linear_driver.h"
 #include "backend/cpu/packed_matrix.h"
 #include "backend/cpu/rope_angles.h"
+#include "backend/shape_checks.h"
 #include "base/checked.h"
 #include "base/require.h"
 #include "base/thread_pool.h"
@@ -26,25 +27,11 @@ using cpu::FloatRows;
 using cpu::KernelTable;
 using cpu::QuantizedRows;
 
-// Objects of other backends are a caller's mistake.
-template <class Own, class Interface>
-Own& own(Interface& object, const char* message) {
-  auto* result = dynamic_cast<Own*>(&object);
-  require(result != nullptr, message);
-  return *result;
-}
-
 const CpuMatrix& own_matrix(const PackedMatrix& matrix) {
   return own<const CpuMatrix>(matrix, "weights packed by another backend");
 }
 
 FloatRows rows_of(const Matrix& m) { return {m.data, m.stride, m.cols}; }
-
-void check_matrix(const Matrix& m, const char* message) {
-  require(m.data != nullptr && m.rows >= 0 && m.cols > 0 &&
-              m.stride >= m.cols && m.stride % 16 == 0,
-          message);
-}
 
 // The output `out` of `rows` rows that an operation fills.
 const QuantizedRows& begin_fill(LinearInput& out, int64_t rows, int64_t cols) {
@@ -57,28 +44,6 @@ const QuantizedRows& begin_fill(LinearInput& out, int64_t rows, int64_t cols) {
 
 const QuantizedRows& quantized(const LinearInput& in) {
   return own<const CpuInput>(in, "linear input of another backend").quantized();
-}
-
-void check_sequences(std::span<const SequenceRows> sequences, int64_t rows) {
-  for (const SequenceRows& sequence : sequences) {
-    require(sequence.rows > 0 && sequence.first_row >= 0 &&
-                sequence.first_row + sequence.rows <= rows,
-            "sequences: rows out of range");
-    require(sequence.first_position >= 0, "sequences: a negative position");
-  }
-}
-
-// Positions [begin, end) have blocks in the table.
-void check_blocks(const BlockTable& table, const CpuKv& kv, int64_t begin,
-                  int64_t end) {
-  const int64_t first = begin / kBlockTokens - table.first_block;
-  const int64_t last = (end - 1) / kBlockTokens - table.first_block;
-  require(first >= 0 && last < static_cast<int64_t>(table.ids.size()),
-          "block table: positions without a block");
-  for (int64_t i = first; i <= last; ++i) {
-    const int32_t id = table.ids[static_cast<size_t>(i)];
-    require(id >= 0 && id < kv.blocks(), "block table: a block out of range");
-  }
 }
 
 CpuKv& own_kv(const KvLayer& layer) {
@@ -230,7 +195,7 @@ class CpuBackend : public Backend {
       const BlockTable& table =
           sequence.tables[static_cast<size_t>(layer.kind)];
       if (kv != nullptr) {
-        check_blocks(table, *kv, sequence.first_position,
+        check_blocks(table, kv->blocks(), sequence.first_position,
                      sequence.first_position + sequence.rows);
       }
       for_rows(sequence.rows, [&](int64_t begin, int64_t end) {
@@ -256,8 +221,8 @@ class CpuBackend : public Backend {
     for (const SequenceRows& sequence : sequences) {
       const cpu::PositionRange range =
           cpu::visible_positions(sequence, shape.window, 0, sequence.rows - 1);
-      check_blocks(sequence.tables[static_cast<size_t>(layer.kind)], kv,
-                   range.begin, range.end);
+      check_blocks(sequence.tables[static_cast<size_t>(layer.kind)],
+                   kv.blocks(), range.begin, range.end);
     }
     const QuantizedRows& quantized_out = begin_fill(out, q.rows, q.cols);
     attention_.run(q, sequences, layer, kv, shape, quantized_out);

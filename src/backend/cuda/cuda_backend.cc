@@ -12,7 +12,7 @@
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/launch_queue.h"
 #include "backend/cuda/packing.h"
-#include "backend/cuda/shape_checks.h"
+#include "backend/shape_checks.h"
 #include "base/checked.h"
 #include "base/require.h"
 #include "base/thread_pool.h"
@@ -215,8 +215,8 @@ class CudaBackend : public Backend {
                   in.v.cols == in.k.cols,
               "heads: keys and values differ from the cache's shape");
       for (const SequenceRows& sequence : sequences) {
-        check_blocks(sequence.tables[static_cast<size_t>(layer.kind)], kv,
-                     sequence.first_position,
+        check_blocks(sequence.tables[static_cast<size_t>(layer.kind)],
+                     kv.blocks(), sequence.first_position,
                      sequence.first_position + sequence.rows);
       }
       begin_append(kv, layer.layer);
@@ -260,8 +260,8 @@ class CudaBackend : public Backend {
       const int64_t begin =
           first_visible(sequence.first_position, shape.window);
       const int64_t end = sequence.first_position + sequence.rows;
-      check_blocks(sequence.tables[static_cast<size_t>(layer.kind)], kv, begin,
-                   end);
+      check_blocks(sequence.tables[static_cast<size_t>(layer.kind)],
+                   kv.blocks(), begin, end);
       most_rows = std::max(most_rows, sequence.rows);
       all_blocks += static_cast<int64_t>(
           sequence.tables[static_cast<size_t>(layer.kind)].ids.size());

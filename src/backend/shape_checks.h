@@ -1,14 +1,13 @@
-// Checks of what a caller passes to the operations.
-#ifndef CARAT_BACKEND_CUDA_SHAPE_CHECKS_H_
-#define CARAT_BACKEND_CUDA_SHAPE_CHECKS_H_
+// Checks, for every backend, of what a caller passes to the operations.
+#ifndef CARAT_BACKEND_SHAPE_CHECKS_H_
+#define CARAT_BACKEND_SHAPE_CHECKS_H_
 
 #include <span>
 
 #include "backend/backend.h"
-#include "backend/cuda/device_memory.h"
 #include "base/require.h"
 
-namespace carat::cuda {
+namespace carat {
 
 /// Objects of other backends are a caller's mistake.
 template <class Own, class Interface>
@@ -34,19 +33,19 @@ inline void check_sequences(std::span<const SequenceRows> sequences,
   }
 }
 
-/// Positions [begin, end) have blocks in the table.
-inline void check_blocks(const BlockTable& table, const CudaKv& kv,
-                         int64_t begin, int64_t end) {
+/// Positions [begin, end) have blocks in the table, of the `blocks` there are.
+inline void check_blocks(const BlockTable& table, int64_t blocks, int64_t begin,
+                         int64_t end) {
   const int64_t first = begin / kBlockTokens - table.first_block;
   const int64_t last = (end - 1) / kBlockTokens - table.first_block;
   require(first >= 0 && last < static_cast<int64_t>(table.ids.size()),
           "block table: positions without a block");
   for (int64_t i = first; i <= last; ++i) {
     const int32_t id = table.ids[static_cast<size_t>(i)];
-    require(id >= 0 && id < kv.blocks(), "block table: a block out of range");
+    require(id >= 0 && id < blocks, "block table: a block out of range");
   }
 }
 
-}  // namespace carat::cuda
+}  // namespace carat
 
-#endif  // CARAT_BACKEND_CUDA_SHAPE_CHECKS_H_
+#endif  // CARAT_BACKEND_SHAPE_CHECKS_H_
