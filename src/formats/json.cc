@@ -47,13 +47,7 @@ class Builder : public nlohmann::json_sax<Json> {
 
   bool parse_error(size_t, const std::string&,
                    const nlohmann::detail::exception& error) override {
-    // The message may quote a string of any length from the file.
-    std::string what = error.what();
-    constexpr size_t kMaxBytes = 160;
-    if (what.size() > kMaxBytes) what = what.substr(0, kMaxBytes) + "...";
-    std::string printable;
-    for (const char c : what) printable += c >= 0x20 && c < 0x7f ? c : '?';
-    fail("not JSON: " + printable);
+    fail(not_json(error));
   }
 
  private:
@@ -106,6 +100,15 @@ Json parse_json_object(std::span<const std::byte> bytes,
   const auto* begin = reinterpret_cast<const char*>(bytes.data());
   Json::sax_parse(begin, begin + bytes.size(), &builder);
   return builder.take();
+}
+
+std::string not_json(const nlohmann::detail::exception& error) {
+  std::string what = error.what();
+  constexpr size_t kMaxBytes = 160;
+  if (what.size() > kMaxBytes) what = what.substr(0, kMaxBytes) + "...";
+  std::string printable;
+  for (const char c : what) printable += c >= 0x20 && c < 0x7f ? c : '?';
+  return "not JSON: " + printable;
 }
 
 std::string json_kind(const Json& value) {

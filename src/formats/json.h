@@ -22,6 +22,10 @@ nlohmann::json parse_json_object(std::span<const std::byte> bytes,
 /// "a string", "a list", ...: what `value` is, for messages.
 std::string json_kind(const nlohmann::json& value);
 
+/// What a parser says of text that is not JSON, short and printable: its
+/// message may quote a string of any length from the file.
+std::string not_json(const nlohmann::detail::exception& error);
+
 }  // namespace carat
 
 #endif  // CARAT_FORMATS_JSON_H_

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "carat/error.h"
+#include "formats/json.h"
 #include "formats/quote.h"
 
 namespace carat {
@@ -54,13 +55,7 @@ class Reader final : public nlohmann::json_sax<Json> {
 
   bool parse_error(size_t, const std::string&,
                    const nlohmann::detail::exception& error) override {
-    // The message may quote a string of any length from the file.
-    std::string what = error.what();
-    constexpr size_t kMaxBytes = 160;
-    if (what.size() > kMaxBytes) what = what.substr(0, kMaxBytes) + "...";
-    std::string printable;
-    for (const char c : what) printable += c >= 0x20 && c < 0x7f ? c : '?';
-    fail("not JSON: " + printable);
+    fail(not_json(error));
   }
 
  private:
