@@ -409,6 +409,29 @@ __global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
 #endif
 }
 
+/// The kernel of a width; null if there is none.
+template <int kBits, bool kGated>
+WideKernel wide_kernel_of(int width) {
+  switch (width) {
+    case 48:
+      return linear_wide_kernel<kBits, 48, kGated>;
+    case 64:
+      return linear_wide_kernel<kBits, 64, kGated>;
+    case 80:
+      return linear_wide_kernel<kBits, 80, kGated>;
+    case 104:
+      return linear_wide_kernel<kBits, 104, kGated>;
+    case 128:
+      return linear_wide_kernel<kBits, 128, kGated>;
+    case 152:
+      return linear_wide_kernel<kBits, 152, kGated>;
+    case 160:
+      return linear_wide_kernel<kBits, 160, kGated>;
+    default:
+      return nullptr;
+  }
+}
+
 }  // namespace carat::cuda
 
 #endif  // CARAT_BACKEND_CUDA_LINEAR_WIDE_CUH_
