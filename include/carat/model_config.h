@@ -22,7 +22,7 @@ struct LayerConfig {
 
 /// A plain value; names are those of Hugging Face's config.json.
 struct ModelConfig {
-  std::string model_type;  ///< "gemma3"
+  std::string model_type;  ///< "gemma3", "llama"
   std::string name;        ///< the checkpoint's own name, may be empty
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
@@ -39,6 +39,8 @@ struct ModelConfig {
   double final_logit_softcapping = 0;
   /// Multiplies the embeddings; 1: none.
   double embedding_scale = 1;
+  /// What each pair's RoPE frequency is divided by, [head_dim / 2]; empty: 1.
+  std::vector<double> rope_divisors;
   /// The model family's prefill chunk where the caller names none.
   int default_chunk_tokens = 512;
   std::vector<LayerConfig> layers;  ///< num_hidden_layers of them

@@ -1,271 +1,287 @@
 // Gemma 3: five sliding layers to one global, norms before and after both
 // branches, per-head q/k norms, GeGLU, tied embeddings.
-// Source: Gemma 3 Technical Report, arXiv:2503.19786; the arithmetic as in
-// transformers' Gemma3ForCausalLM.
+// Source: Gemma 3 Technical Report, arXiv:2503.19786; config.json as
+// transformers 5.23 (configuration_gemma3.py) and mlx-lm 0.32 read it.
 #include "model/gemma3.h"
 
 #include <cmath>
-#include <numeric>
-#include <string>
+#include <optional>
 #include <vector>
 
-#include "model/batch_rows.h"
+#include "formats/quote.h"
+#include "model/config_limits.h"
+#include "model/hf_config.h"
+#include "model/shapes.h"
 
 namespace carat {
 namespace {
 
-struct Layer {
-  std::unique_ptr<Buffer> input_norm, post_attention_norm;
-  std::unique_ptr<Buffer> pre_feedforward_norm, post_feedforward_norm;
-  std::unique_ptr<Buffer> q_norm, k_norm;            // [head_dim]
-  std::unique_ptr<PackedMatrix> q_proj;              // [H * Dh, D]
-  std::unique_ptr<PackedMatrix> k_proj, v_proj;      // [Hk * Dh, D]
-  std::unique_ptr<PackedMatrix> o_proj;              // [D, H * Dh]
-  std::unique_ptr<PackedMatrix> gate_proj, up_proj;  // [F, D]
-  std::unique_ptr<PackedMatrix> down_proj;           // [D, F]
-  int index_in_kind = 0;  // among the layers of its cache kind
+using Json = nlohmann::json;
+
+constexpr std::string_view kHfNames[] = {"gemma3", "gemma3_text"};
+
+constexpr LayerTensor kLayerTensors[] = {
+    {"input_layernorm", "attn_norm", true},
+    {"self_attn.q_proj", "attn_q", false},
+    {"self_attn.k_proj", "attn_k", false},
+    {"self_attn.v_proj", "attn_v", false},
+    {"self_attn.o_proj", "attn_output", false},
+    {"self_attn.q_norm", "attn_q_norm", true},
+    {"self_attn.k_norm", "attn_k_norm", true},
+    {"post_attention_layernorm", "post_attention_norm", true},
+    {"pre_feedforward_layernorm", "ffn_norm", true},
+    {"mlp.gate_proj", "ffn_gate", false},
+    {"mlp.up_proj", "ffn_up", false},
+    {"mlp.down_proj", "ffn_down", false},
+    {"post_feedforward_layernorm", "post_ffw_norm", true},
 };
 
-class Gemma3 : public Model {
- public:
-  Gemma3(const ModelConfig& config, WeightLoader& loader) : Model(config) {
-    const ModelConfig& c = config;
-    const int64_t heads_width = c.num_attention_heads * c.head_dim;
-    const int64_t kv_width = c.num_key_value_heads * c.head_dim;
-    embedding_ = loader.matrix("embed_tokens", c.vocab_size, c.hidden_size);
-    if (loader.has("lm_head")) {
-      lm_head_ = loader.matrix("lm_head", c.vocab_size, c.hidden_size);
-    }
-    norm_ = loader.vector("norm", c.hidden_size);
-    int kind_counts[kCacheKinds] = {};
-    for (size_t i = 0; i < c.layers.size(); ++i) {
-      const std::string prefix = "layers." + std::to_string(i) + ".";
-      const auto matrix = [&](const char* role, int64_t rows, int64_t cols) {
-        return loader.matrix(prefix + role, rows, cols);
-      };
-      const auto vector = [&](const char* role, int64_t size) {
-        return loader.vector(prefix + role, size);
-      };
-      Layer layer;
-      layer.input_norm = vector("input_layernorm", c.hidden_size);
-      layer.q_proj = matrix("self_attn.q_proj", heads_width, c.hidden_size);
-      layer.k_proj = matrix("self_attn.k_proj", kv_width, c.hidden_size);
-      layer.v_proj = matrix("self_attn.v_proj", kv_width, c.hidden_size);
-      layer.o_proj = matrix("self_attn.o_proj", c.hidden_size, heads_width);
-      layer.q_norm = vector("self_attn.q_norm", c.head_dim);
-      layer.k_norm = vector("self_attn.k_norm", c.head_dim);
-      layer.post_attention_norm =
-          vector("post_attention_layernorm", c.hidden_size);
-      layer.pre_feedforward_norm =
-          vector("pre_feedforward_layernorm", c.hidden_size);
-      layer.gate_proj =
-          matrix("mlp.gate_proj", c.intermediate_size, c.hidden_size);
-      layer.up_proj = matrix("mlp.up_proj", c.intermediate_size, c.hidden_size);
-      layer.down_proj =
-          matrix("mlp.down_proj", c.hidden_size, c.intermediate_size);
-      layer.post_feedforward_norm =
-          vector("post_feedforward_layernorm", c.hidden_size);
-      layer.index_in_kind = kind_counts[kind_index(c.layers[i])]++;
-      layers_.push_back(std::move(layer));
-    }
-    for (const LayerConfig& layer : c.layers) {
-      inverse_frequencies_[kind_index(layer)] =
-          inverse_frequencies(layer, c.head_dim);
-    }
-  }
+constexpr std::string_view kSliding = "sliding_attention";
+constexpr std::string_view kFull = "full_attention";
+constexpr double kSlidingTheta = 1e4;
+constexpr double kFullTheta = 1e6;
+constexpr double kDefaultEps = 1e-6;
+constexpr double kDefaultQueryScalar = 256;
+constexpr int64_t kDefaultPattern = 6;
+constexpr int64_t kDefaultContext = 131072;
+// Rows of the multimodal checkpoints' embeddings; those beyond the text
+// vocabulary are padding and the image token.
+constexpr int64_t kPaddedVocabulary = 262208;
+constexpr int64_t kVocabulary = 262144;
+constexpr int kChunkTokens = 128;
 
-  int64_t weight_bytes() const override {
-    int64_t bytes = embedding_->bytes() + norm_->bytes();
-    if (lm_head_) bytes += lm_head_->bytes();
-    for (const Layer& layer : layers_) {
-      for (const auto* matrix :
-           {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj,
-            &layer.gate_proj, &layer.up_proj, &layer.down_proj}) {
-        bytes += (*matrix)->bytes();
+/// One kind of layer's RoPE.
+struct Rope {
+  double theta;
+  double factor;
+};
+
+Rope read_rope(const JsonSection& parameters, const JsonSection& older,
+               double theta) {
+  // Of both dialects in one file, transformers lets the older one win.
+  Rope rope = {parameters.positive("rope_theta", theta), 1};
+  for (const JsonSection& section : {older, parameters}) {
+    auto type = section.find_string("rope_type");
+    if (!type) type = section.find_string("type");
+    if (!type) {
+      if (section.find("factor") != nullptr) {
+        section.fail("RoPE has a factor and no rope_type");
       }
+      continue;
     }
-    return bytes;
-  }
-
-  Matrix forward(std::span<const BatchSequence> batch,
-                 Workspace& workspace) override {
-    const BatchRows all(batch, config());
-    const BatchRows selected = all.selected();
-    workspace.fit(all.rows(), selected.rows());
-    Backend& backend = workspace.backend();
-    Pass pass{backend, workspace, all, workspace.x.first_rows(all.rows())};
-
-    backend.embed(*embedding_, all.tokens(),
-                  static_cast<float>(config().embedding_scale), pass.x);
-    for (int kind = 0; kind < kCacheKinds; ++kind) {
-      if (inverse_frequencies_[kind].empty()) continue;
-      pass.angles[kind] = workspace.angles[kind].first_rows(all.rows());
-      backend.rope_angles(all.sequences(), inverse_frequencies_[kind],
-                          pass.angles[kind]);
+    if (*type == "linear") {
+      if (section.find("factor") == nullptr) {
+        section.fail("linear RoPE scaling has no factor");
+      }
+      rope.factor = section.positive("factor", 1);
+    } else if (*type != "default") {
+      section.unsupported("RoPE of type " + quote(*type) +
+                          "; supported: default, linear");
     }
-    backend.norm(pass.x, vector(layers_[0].input_norm), eps(),
-                 *workspace.hidden);
+    break;
+  }
+  return rope;
+}
 
-    const size_t last = layers_.size() - 1;
-    for (size_t i = 0; i < last; ++i) {
-      project(pass, i, {.queries = true, .keys_values = true});
-      finish_layer(pass, i);
+std::vector<bool> read_global_layers(const JsonSection& text, int64_t layers) {
+  std::vector<bool> global;
+  const Json* types = text.find("layer_types");
+  if (types != nullptr) {
+    if (!types->is_array() || std::ssize(*types) != layers) {
+      text.fail(
+          "layer_types is " +
+          (types->is_array() ? "a list of " + std::to_string(types->size())
+                             : json_kind(*types)) +
+          ", expected a list of num_hidden_layers = " + std::to_string(layers));
     }
-    // Of the last layer, positions without wanted logits need only their keys
-    // and values.
-    const bool all_selected = selected.rows() == all.rows();
-    project(pass, last, {.queries = all_selected, .keys_values = true});
-    if (selected.rows() == 0) {
-      BatchRows::commit(batch);
-      return {};
+    for (const Json& type : *types) {
+      if (type != kSliding && type != kFull) {
+        text.unsupported("layer_types: " +
+                         (type.is_string() ? quote(type.get<std::string>())
+                                           : json_kind(type)) +
+                         "; supported: sliding_attention, full_attention");
+      }
+      global.push_back(type == kFull);
     }
-    if (!all_selected) {
-      select(pass, all, selected);
-      project(pass, last, {.queries = true, .keys_values = false});
+    return global;
+  }
+  auto pattern = text.find_int("sliding_window_pattern");
+  if (!pattern) pattern = text.find_int("_sliding_window_pattern");
+  if (!pattern) pattern = kDefaultPattern;
+  if (*pattern < 1) {
+    text.fail("sliding_window_pattern is " + std::to_string(*pattern) +
+              ", expected at least 1");
+  }
+  for (int64_t i = 0; i < layers; ++i) {
+    global.push_back((i + 1) % *pattern == 0);
+  }
+  return global;
+}
+
+void read_layers(const JsonSection& text, int64_t layers,
+                 int64_t default_window, ModelConfig& config) {
+  const std::vector<bool> global = read_global_layers(text, layers);
+  const JsonSection ropes = text.find_section("rope_parameters");
+  for (const char* key : {"rope_theta", "rope_type", "factor"}) {
+    if (ropes.find(key) != nullptr) {
+      ropes.unsupported(
+          "rope_parameters for all layers at once; expected them under "
+          "sliding_attention and full_attention");
     }
-    finish_layer(pass, last);
-    const Matrix logits = workspace.logits.first_rows(selected.rows());
-    const PackedMatrix& head = lm_head_ ? *lm_head_ : *embedding_;
-    const LinearOutput output{&head, logits};
-    backend.linear(*workspace.hidden, {&output, 1});
-    BatchRows::commit(batch);
-    return logits;
   }
-
- private:
-  // The rows now in work; `workspace.hidden` holds their normed input.
-  struct Pass {
-    Backend& backend;
-    Workspace& workspace;
-    BatchRows rows;
-    Matrix x;
-    Matrix angles[kCacheKinds] = {};
-  };
-
-  static size_t kind_index(const LayerConfig& layer) {
-    return static_cast<size_t>(cache_kind(layer));
+  static const Json empty = Json::object();
+  const std::string nobody;
+  const Rope sliding =
+      read_rope(ropes.find_section(kSliding), JsonSection(empty, nobody),
+                text.positive("rope_local_base_freq", kSlidingTheta));
+  const Rope full =
+      read_rope(ropes.find_section(kFull), text.find_section("rope_scaling"),
+                text.positive("rope_theta", kFullTheta));
+  const auto window = text.find_int("sliding_window");
+  if (window && (*window < 1 || *window > kMaxContextTokens)) {
+    text.fail("sliding_window is " + std::to_string(*window) +
+              ", expected 1 to " + std::to_string(kMaxContextTokens));
   }
-  static Vector vector(const std::unique_ptr<Buffer>& buffer) {
-    return {buffer->data(),
-            buffer->bytes() / static_cast<int64_t>(sizeof(float))};
-  }
-  static std::vector<double> inverse_frequencies(const LayerConfig& layer,
-                                                 int64_t head_dim) {
-    std::vector<double> result;
-    for (int64_t i = 0; i < head_dim / 2; ++i) {
-      const double exponent =
-          -2.0 * static_cast<double>(i) / static_cast<double>(head_dim);
-      result.push_back(std::pow(layer.rope_theta, exponent) /
-                       layer.rope_factor);
+  for (const bool is_global : global) {
+    if (is_global) {
+      config.layers.push_back({0, full.theta, full.factor});
+      continue;
     }
-    return result;
-  }
-  float eps() const { return static_cast<float>(config().rms_norm_eps); }
-
-  KvLayer kv_layer(const Pass& pass, size_t i) const {
-    const CacheKind kind = cache_kind(config().layers[i]);
-    return {&pass.rows.cache().storage(kind), layers_[i].index_in_kind, kind};
-  }
-
-  struct Parts {
-    bool queries;
-    bool keys_values;
-  };
-
-  // Queries stay in the workspace, keys and values go to the cache.
-  void project(Pass& pass, size_t i, Parts parts) {
-    const Layer& layer = layers_[i];
-    Workspace& w = pass.workspace;
-    const int64_t rows = pass.rows.rows();
-    HeadsInput heads;
-    heads.norm_eps = eps();
-    heads.angles = pass.angles[kind_index(config().layers[i])];
-    std::vector<LinearOutput> outputs;
-    if (parts.queries) {
-      heads.q = w.q.first_rows(rows);
-      heads.q_norm = vector(layer.q_norm);
-      outputs.push_back({layer.q_proj.get(), heads.q});
+    if (!window && default_window == 0) {
+      text.fail("sliding_window is missing, and this is no published size");
     }
-    if (parts.keys_values) {
-      heads.k = w.k.first_rows(rows);
-      heads.v = w.v.first_rows(rows);
-      heads.k_norm = vector(layer.k_norm);
-      outputs.push_back({layer.k_proj.get(), heads.k});
-      outputs.push_back({layer.v_proj.get(), heads.v});
+    config.layers.push_back(
+        {window.value_or(default_window), sliding.theta, sliding.factor});
+  }
+}
+
+/// The published model with these sizes.
+std::optional<ModelConfig> find_published(const ModelConfig& config,
+                                          int64_t layers) {
+  for (const std::string_view name : shape_names()) {
+    ModelConfig shape = model_shape(name);
+    if (shape.hidden_size == config.hidden_size &&
+        shape.intermediate_size == config.intermediate_size &&
+        std::ssize(shape.layers) == layers) {
+      return shape;
     }
-    pass.backend.linear(*w.hidden, outputs);
-    pass.backend.heads(heads, pass.rows.sequences(), kv_layer(pass, i));
   }
+  return std::nullopt;
+}
 
-  // Attention over the cache, then the MLP; x is the layer's output, and
-  // `hidden` the next layer's normed input (or the lm_head's).
-  void finish_layer(Pass& pass, size_t i) {
-    const Layer& layer = layers_[i];
-    const LayerConfig& layer_config = config().layers[i];
-    Backend& backend = pass.backend;
-    Workspace& w = pass.workspace;
-    const int64_t rows = pass.rows.rows();
-    const Matrix y = w.y.first_rows(rows);
-
-    backend.attention(w.q.first_rows(rows), pass.rows.sequences(),
-                      kv_layer(pass, i), attention_shape(layer_config),
-                      *w.attention);
-    const LinearOutput attended{layer.o_proj.get(), y};
-    backend.linear(*w.attention, {&attended, 1});
-    backend.add_norm(pass.x, y, vector(layer.post_attention_norm),
-                     vector(layer.pre_feedforward_norm), eps(), w.hidden.get());
-
-    backend.gated_linear(*w.hidden, *layer.gate_proj, *layer.up_proj,
-                         Activation::kGeluTanh, *w.ffn);
-    const LinearOutput down{layer.down_proj.get(), y};
-    backend.linear(*w.ffn, {&down, 1});
-    const bool is_last = i + 1 == layers_.size();
-    const auto& next_norm = is_last ? norm_ : layers_[i + 1].input_norm;
-    backend.add_norm(pass.x, y, vector(layer.post_feedforward_norm),
-                     vector(next_norm), eps(), w.hidden.get());
+void check_text(const JsonSection& text) {
+  const auto inner = text.find_string("model_type");
+  if (inner && *inner != "gemma3_text" && *inner != "gemma3") {
+    text.unsupported("text_config: model_type " + quote(*inner) +
+                     "; supported: gemma3_text");
   }
-
-  AttentionShape attention_shape(const LayerConfig& layer) const {
-    AttentionShape shape;
-    shape.heads = static_cast<int>(config().num_attention_heads);
-    shape.kv_heads = static_cast<int>(config().num_key_value_heads);
-    shape.head_dim = static_cast<int>(config().head_dim);
-    shape.scale =
-        static_cast<float>(1.0 / std::sqrt(config().query_pre_attn_scalar));
-    shape.softcap = static_cast<float>(config().attn_logit_softcapping);
-    shape.window = layer.sliding_window;
-    return shape;
+  const auto activation = text.find_string("hidden_activation");
+  if (activation && *activation != "gelu_pytorch_tanh") {
+    text.unsupported("hidden_activation " + quote(*activation) +
+                     "; supported: gelu_pytorch_tanh");
   }
-
-  // Leaves only the rows with wanted logits in work, for the last layer.
-  void select(Pass& pass, const BatchRows& all, const BatchRows& selected) {
-    Workspace& w = pass.workspace;
-    const std::vector<int64_t> rows = all.selected_rows();
-    const Matrix x = w.selected_x.first_rows(selected.rows());
-    pass.backend.gather(pass.x, rows, x);
-    for (int kind = 0; kind < kCacheKinds; ++kind) {
-      if (pass.angles[kind].data == nullptr) continue;
-      const Matrix angles = w.selected_angles[kind].first_rows(selected.rows());
-      pass.backend.gather(pass.angles[kind], rows, angles);
-      pass.angles[kind] = angles;
-    }
-    pass.rows = selected;
-    pass.x = x;
-    pass.backend.norm(x, vector(layers_.back().input_norm), eps(), *w.hidden);
+  if (text.find_bool("attention_bias").value_or(false)) {
+    text.unsupported("attention_bias true");
   }
+  if (text.find_bool("use_bidirectional_attention").value_or(false)) {
+    text.unsupported("use_bidirectional_attention true");
+  }
+}
 
-  std::unique_ptr<PackedMatrix> embedding_;  // [V, D]
-  std::unique_ptr<PackedMatrix> lm_head_;    // [V, D]; null: tied
-  std::unique_ptr<Buffer> norm_;             // [D]
-  std::vector<Layer> layers_;
-  std::vector<double> inverse_frequencies_[kCacheKinds];
-};
+double read_softcap(const JsonSection& text, std::string_view key) {
+  const double cap = text.find_float(key).value_or(0);
+  if (!(cap >= 0) || !std::isfinite(cap)) {
+    text.fail(std::string(key) + " is " + std::to_string(cap) +
+              ", expected a number >= 0");
+  }
+  return cap;
+}
+
+ModelConfig read_hf(const JsonSection& top, const JsonSection& text) {
+  check_text(text);
+  ModelConfig config;
+  config.model_type = "gemma3";
+  config.name = top.find_string("_name_or_path").value_or("");
+  config.hidden_size = text.require_int("hidden_size");
+  config.intermediate_size = text.require_int("intermediate_size");
+  config.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
+  const int64_t layers = read_hf_layers(text);
+  const std::optional<ModelConfig> published = find_published(config, layers);
+  const ModelConfig fallback = published.value_or(ModelConfig{});
+  config.num_attention_heads = text.find_int("num_attention_heads")
+                                   .value_or(fallback.num_attention_heads);
+  config.num_key_value_heads = text.find_int("num_key_value_heads")
+                                   .value_or(fallback.num_key_value_heads);
+  config.head_dim = text.find_int("head_dim").value_or(fallback.head_dim);
+  auto vocabulary = text.find_int("vocab_size");
+  if (!vocabulary) vocabulary = top.find_int("vocab_size");
+  config.vocab_size = vocabulary.value_or(fallback.vocab_size);
+  if (config.vocab_size == kPaddedVocabulary) config.vocab_size = kVocabulary;
+  config.max_position_embeddings =
+      text.find_int("max_position_embeddings")
+          .value_or(published ? fallback.max_position_embeddings
+                              : kDefaultContext);
+  config.rms_norm_eps = text.find_float("rms_norm_eps").value_or(kDefaultEps);
+  config.query_pre_attn_scalar = text.positive(
+      "query_pre_attn_scalar",
+      published ? fallback.query_pre_attn_scalar : kDefaultQueryScalar);
+  config.attn_logit_softcapping = read_softcap(text, "attn_logit_softcapping");
+  config.final_logit_softcapping =
+      read_softcap(text, "final_logit_softcapping");
+  config.default_chunk_tokens = kChunkTokens;
+  const int64_t window =
+      published ? fallback.layers.front().sliding_window : int64_t{0};
+  read_layers(text, layers, window, config);
+  return config;
+}
+
+void read_gguf(const GgufKeys& keys, int64_t layers, ModelConfig& c) {
+  c.default_chunk_tokens = kChunkTokens;
+  c.embedding_scale = std::sqrt(static_cast<double>(c.hidden_size));
+  // GGUF has no query_pre_attn_scalar; only the 27B (62 layers) differs.
+  constexpr int64_t kLayersOf27B = 62;
+  c.query_pre_attn_scalar = layers == kLayersOf27B
+                                ? static_cast<double>(c.hidden_size) /
+                                      static_cast<double>(c.num_attention_heads)
+                                : static_cast<double>(c.head_dim);
+  c.attn_logit_softcapping =
+      keys.find_float("attn_logit_softcapping").value_or(0);
+  c.final_logit_softcapping =
+      keys.find_float("final_logit_softcapping").value_or(0);
+  const int64_t window = keys.find_int("attention.sliding_window").value_or(0);
+  if (window < 0 || window > kMaxContextTokens) {
+    keys.fail(keys.key("attention.sliding_window") + " is " +
+              std::to_string(window));
+  }
+  const double global_theta = keys.positive("rope.freq_base", kFullTheta);
+  const double local_theta = keys.positive("rope.freq_base_swa", kSlidingTheta);
+  const int64_t pattern = keys.find_int("attention.sliding_window_pattern")
+                              .value_or(kDefaultPattern);
+  if (pattern < 1) {
+    keys.fail("sliding_window_pattern is " + std::to_string(pattern));
+  }
+  const double factor = keys.rope_factor();
+  for (int64_t i = 0; i < layers; ++i) {
+    const bool global = window == 0 || (i + 1) % pattern == 0;
+    c.layers.push_back(global ? LayerConfig{0, global_theta, factor}
+                              : LayerConfig{window, local_theta, 1.0});
+  }
+}
 
 }  // namespace
 
-std::unique_ptr<Model> load_gemma3(const ModelConfig& config,
-                                   WeightLoader& loader) {
-  return std::make_unique<Gemma3>(config, loader);
-}
+const Family kGemma3 = {
+    .name = "gemma3",
+    .hf_names = kHfNames,
+    .block = {.activation = Activation::kGeluTanh,
+              .has_head_norms = true,
+              .has_branch_norms = true,
+              .feedforward_norm = "pre_feedforward_layernorm"},
+    .layer_tensors = kLayerTensors,
+    .hf_norm_addend = 1,
+    .gguf_rows_in_pairs = false,
+    .read_gguf = read_gguf,
+    .read_hf = read_hf,
+};
 
 }  // namespace carat

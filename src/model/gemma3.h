@@ -2,17 +2,11 @@
 #ifndef CARAT_MODEL_GEMMA3_H_
 #define CARAT_MODEL_GEMMA3_H_
 
-#include <memory>
-
-#include "model/model.h"
-#include "model/weights.h"
+#include "model/family.h"
 
 namespace carat {
 
-/// Loads the weights of a Gemma 3 checkpoint with this config.
-/// Throws: as WeightLoader.
-std::unique_ptr<Model> load_gemma3(const ModelConfig& config,
-                                   WeightLoader& loader);
+extern const Family kGemma3;
 
 }  // namespace carat
 

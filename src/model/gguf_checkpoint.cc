@@ -2,13 +2,15 @@
 // Source: GGUF specification (ggml, docs/gguf.md), "Standardized key-value
 // pairs" and "Standardized tensor names".
 #include <array>
-#include <cmath>
+#include <deque>
 #include <map>
 
 #include "carat/error.h"
 #include "formats/gguf.h"
+#include "formats/quote.h"
 #include "model/checkpoint.h"
 #include "model/config_limits.h"
+#include "model/family.h"
 #include "text/tokenizer_loader.h"
 
 namespace carat {
@@ -23,22 +25,6 @@ constexpr std::array<RoleName, 3> kModelRoles = {{
     {"token_embd.weight", "embed_tokens"},
     {"output_norm.weight", "norm"},
     {"output.weight", "lm_head"},
-}};
-
-constexpr std::array<RoleName, 13> kGemma3LayerRoles = {{
-    {"attn_norm.weight", "input_layernorm"},
-    {"attn_q.weight", "self_attn.q_proj"},
-    {"attn_k.weight", "self_attn.k_proj"},
-    {"attn_v.weight", "self_attn.v_proj"},
-    {"attn_output.weight", "self_attn.o_proj"},
-    {"attn_q_norm.weight", "self_attn.q_norm"},
-    {"attn_k_norm.weight", "self_attn.k_norm"},
-    {"post_attention_norm.weight", "post_attention_layernorm"},
-    {"ffn_norm.weight", "pre_feedforward_layernorm"},
-    {"ffn_gate.weight", "mlp.gate_proj"},
-    {"ffn_up.weight", "mlp.up_proj"},
-    {"ffn_down.weight", "mlp.down_proj"},
-    {"post_ffw_norm.weight", "post_feedforward_layernorm"},
 }};
 
 class GgufCheckpoint : public Checkpoint {
@@ -78,51 +64,38 @@ class GgufCheckpoint : public Checkpoint {
     throw Error(code, path_.string() + ": " + message);
   }
 
-  std::string key(std::string_view suffix) const {
-    return architecture_ + "." + std::string(suffix);
-  }
-  int64_t required_int(std::string_view suffix) const {
-    const auto value = file_.find_int(key(suffix));
-    if (!value) fail(ErrorCode::kCorrupt, "no key " + key(suffix));
-    return *value;
-  }
-
   void read_config() {
     const auto architecture = file_.find_string("general.architecture");
     if (!architecture) {
       fail(ErrorCode::kCorrupt, "no key general.architecture");
     }
-    architecture_ = *architecture;
-    if (architecture_ != "gemma3") {
-      fail(ErrorCode::kUnsupported, "architecture '" + architecture_ +
-                                        "' is not supported; supported: "
-                                        "gemma3");
+    family_ = find_family(*architecture);
+    if (family_ == nullptr) {
+      fail(ErrorCode::kUnsupported,
+           "architecture " + quote(*architecture) +
+               " is not supported; supported: " + family_names());
     }
+    const GgufKeys keys(file_, std::string(*architecture));
     ModelConfig& c = config_;
-    c.model_type = architecture_;
+    c.model_type = family_->name;
     c.name = std::string(file_.find_string("general.name").value_or(""));
-    c.hidden_size = required_int("embedding_length");
-    c.intermediate_size = required_int("feed_forward_length");
-    c.num_attention_heads = required_int("attention.head_count");
-    c.num_key_value_heads = file_.find_int(key("attention.head_count_kv"))
+    c.hidden_size = keys.require_int("embedding_length");
+    c.intermediate_size = keys.require_int("feed_forward_length");
+    c.num_attention_heads = keys.require_int("attention.head_count");
+    c.num_key_value_heads = keys.find_int("attention.head_count_kv")
                                 .value_or(c.num_attention_heads);
-    const int64_t layers = required_int("block_count");
-    c.max_position_embeddings = required_int("context_length");
-    const auto eps = file_.find_float(key("attention.layer_norm_rms_epsilon"));
-    if (!eps) {
-      fail(ErrorCode::kCorrupt,
-           "no key " + key("attention.layer_norm_rms_epsilon"));
-    }
-    c.rms_norm_eps = *eps;
-    const auto head_dim = file_.find_int(key("attention.key_length"));
+    const int64_t layers = keys.require_int("block_count");
+    c.max_position_embeddings = keys.require_int("context_length");
+    c.rms_norm_eps = keys.require_float("attention.layer_norm_rms_epsilon");
+    const auto head_dim = keys.find_int("attention.key_length");
     if (!head_dim && (c.num_attention_heads < 1 ||
                       c.hidden_size % c.num_attention_heads != 0)) {
-      fail(ErrorCode::kCorrupt, "no key " + key("attention.key_length") +
-                                    " and " + key("embedding_length") +
-                                    " is no multiple of the head count");
+      keys.fail("no key " + keys.key("attention.key_length") + " and " +
+                keys.key("embedding_length") +
+                " is no multiple of the head count");
     }
     c.head_dim = head_dim ? *head_dim : c.hidden_size / c.num_attention_heads;
-    if (file_.find_int(key("attention.value_length")).value_or(c.head_dim) !=
+    if (keys.find_int("attention.value_length").value_or(c.head_dim) !=
         c.head_dim) {
       fail(ErrorCode::kUnsupported,
            "attention.value_length differs from attention.key_length");
@@ -133,77 +106,41 @@ class GgufCheckpoint : public Checkpoint {
     }
     c.vocab_size = embedding->rows();
     check_config_limits(config_, layers, path_.string());
-    read_gemma3_config(layers);
-  }
-
-  void read_gemma3_config(int64_t layers) {
-    ModelConfig& c = config_;
-    c.default_chunk_tokens = 128;
-    c.embedding_scale = std::sqrt(static_cast<double>(c.hidden_size));
-    // GGUF has no query_pre_attn_scalar; only the 27B (62 layers) differs.
-    constexpr int64_t kLayersOf27B = 62;
-    c.query_pre_attn_scalar =
-        layers == kLayersOf27B ? static_cast<double>(c.hidden_size) /
-                                     static_cast<double>(c.num_attention_heads)
-                               : static_cast<double>(c.head_dim);
-    c.attn_logit_softcapping =
-        file_.find_float(key("attn_logit_softcapping")).value_or(0);
-    c.final_logit_softcapping =
-        file_.find_float(key("final_logit_softcapping")).value_or(0);
-    const int64_t window =
-        file_.find_int(key("attention.sliding_window")).value_or(0);
-    if (window < 0 || window > kMaxContextTokens) {
-      fail(ErrorCode::kCorrupt,
-           key("attention.sliding_window") + " is " + std::to_string(window));
-    }
-    const double global_theta =
-        file_.find_float(key("rope.freq_base")).value_or(1e6);
-    const double local_theta =
-        file_.find_float(key("rope.freq_base_swa")).value_or(1e4);
-    const int64_t pattern =
-        file_.find_int(key("attention.sliding_window_pattern")).value_or(6);
-    double factor = 1;
-    const auto scaling = file_.find_string(key("rope.scaling.type"));
-    if (scaling && *scaling != "none") {
-      if (*scaling != "linear") {
-        fail(ErrorCode::kUnsupported, "rope scaling '" + std::string(*scaling) +
-                                          "'; supported: none, linear");
-      }
-      factor = file_.find_float(key("rope.scaling.factor")).value_or(1);
-    }
-    for (const double value : {global_theta, local_theta, factor}) {
-      if (!(value > 0) || !std::isfinite(value)) {
-        fail(ErrorCode::kCorrupt, "rope parameters must be positive numbers");
-      }
-    }
-    if (pattern < 1) {
-      fail(ErrorCode::kCorrupt,
-           "sliding_window_pattern is " + std::to_string(pattern));
-    }
-    for (int64_t i = 0; i < layers; ++i) {
-      const bool global = window == 0 || (i + 1) % pattern == 0;
-      c.layers.push_back(global ? LayerConfig{0, global_theta, factor}
-                                : LayerConfig{window, local_theta, 1.0});
-    }
+    family_->read_gguf(keys, layers, config_);
   }
 
   void index_roles() {
-    for (const RoleName& name : kModelRoles) add_role(name.gguf, name.role);
+    for (const RoleName& name : kModelRoles)
+      add_role(name.gguf, std::string(name.role));
     for (size_t i = 0; i < config_.layers.size(); ++i) {
       const std::string gguf = "blk." + std::to_string(i) + ".";
       const std::string role = "layers." + std::to_string(i) + ".";
-      for (const RoleName& name : kGemma3LayerRoles) {
-        add_role(gguf + std::string(name.gguf), role + std::string(name.role));
+      for (const LayerTensor& tensor : family_->layer_tensors) {
+        const std::string name = gguf + std::string(tensor.gguf);
+        if (file_.find_tensor(name + ".bias") != nullptr) {
+          fail(ErrorCode::kUnsupported,
+               "tensor " + name + ".bias: biases are not supported");
+        }
+        add_role(name + ".weight", role + std::string(tensor.role));
       }
     }
   }
-  void add_role(std::string_view gguf_name, std::string_view role) {
+  void add_role(std::string_view gguf_name, const std::string& role) {
     const RawTensor* tensor = file_.find_tensor(gguf_name);
-    if (tensor != nullptr) roles_.emplace(role, tensor);
+    if (tensor == nullptr) return;  // told by whoever needs it
+    const bool is_rotated = role.ends_with(".self_attn.q_proj") ||
+                            role.ends_with(".self_attn.k_proj");
+    if (is_rotated && family_->gguf_rows_in_pairs) {
+      RawTensor& copy = reordered_.emplace_back(*tensor);
+      copy.paired_head_rows = config_.head_dim;
+      tensor = &copy;
+    }
+    roles_.emplace(role, tensor);
   }
 
   GgufFile file_;
-  std::string architecture_;
+  const Family* family_ = nullptr;
+  std::deque<RawTensor> reordered_;  // views whose rows are to be reordered
   std::map<std::string, const RawTensor*, std::less<>> roles_;
 };
 

@@ -1,6 +1,4 @@
 // A Hugging Face or MLX folder -> ModelConfig and roles.
-#include <array>
-#include <cmath>
 #include <map>
 
 #include "base/float_types.h"
@@ -11,6 +9,7 @@
 #include "formats/safetensors_folder.h"
 #include "model/checkpoint.h"
 #include "model/config_limits.h"
+#include "model/family.h"
 #include "model/hf_config.h"
 #include "model/hf_generation.h"
 #include "text/tokenizer_loader.h"
@@ -20,27 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
-
-struct LayerRole {
-  std::string_view name;
-  bool is_norm;
-};
-
-constexpr std::array<LayerRole, 13> kGemma3LayerRoles = {{
-    {"input_layernorm", true},
-    {"self_attn.q_proj", false},
-    {"self_attn.k_proj", false},
-    {"self_attn.v_proj", false},
-    {"self_attn.o_proj", false},
-    {"self_attn.q_norm", true},
-    {"self_attn.k_norm", true},
-    {"post_attention_layernorm", true},
-    {"pre_feedforward_layernorm", true},
-    {"mlp.gate_proj", false},
-    {"mlp.up_proj", false},
-    {"mlp.down_proj", false},
-    {"post_feedforward_layernorm", true},
-}};
 
 Json read_json(const fs::path& path) {
   const MappedFile file(path);
@@ -88,6 +66,7 @@ class HfCheckpoint : public Checkpoint {
         files_(path) {
     path_ = path;
     config_ = hf_.model;
+    family_ = find_family(config_.model_type);
     if (config_.name.empty()) {
       fs::path folder = fs::absolute(path).lexically_normal();
       if (!folder.has_filename()) folder = folder.parent_path();
@@ -183,7 +162,7 @@ class HfCheckpoint : public Checkpoint {
   // Models of bf16 were trained with the factor in bf16, and MLX always rounds
   // it.
   double embedding_scale() const {
-    const double exact = std::sqrt(static_cast<double>(config_.hidden_size));
+    const double exact = hf_.model.embedding_scale;
     const SafetensorsTensor* embedding =
         files_.find(std::string(prefix_) + "embed_tokens.weight");
     const bool rounded = hf_.quantization || embedding->dtype == "BF16" ||
@@ -205,9 +184,9 @@ class HfCheckpoint : public Checkpoint {
     add_role("norm", std::string(prefix_) + "norm", true);
     for (size_t i = 0; i < config_.layers.size(); ++i) {
       const std::string layer = "layers." + std::to_string(i) + ".";
-      for (const LayerRole& role : kGemma3LayerRoles) {
-        const std::string name = layer + std::string(role.name);
-        add_role(name, std::string(prefix_) + name, role.is_norm);
+      for (const LayerTensor& tensor : family_->layer_tensors) {
+        const std::string name = layer + std::string(tensor.role);
+        add_role(name, std::string(prefix_) + name, tensor.is_norm);
       }
     }
   }
@@ -230,7 +209,7 @@ class HfCheckpoint : public Checkpoint {
     RawTensor tensor = scales == nullptr ? dense_tensor(*weight)
                                          : affine_tensor(role, *weight, *scales,
                                                          name + ".biases");
-    if (is_norm) tensor.addend = 1;
+    if (is_norm) tensor.addend = family_->hf_norm_addend;
     if (role == "embed_tokens" || role == "lm_head") cut_rows(tensor);
     roles_.emplace(role, tensors_.size());
     tensors_.push_back(std::move(tensor));
@@ -302,6 +281,7 @@ class HfCheckpoint : public Checkpoint {
 
   HfConfig hf_;
   HfGeneration generation_;
+  const Family* family_ = nullptr;
   SafetensorsFolder files_;
   std::string_view prefix_;
   std::vector<RawTensor> tensors_;

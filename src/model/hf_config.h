@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "carat/model_config.h"
+#include "model/json_section.h"
 
 namespace carat {
 
@@ -34,16 +35,19 @@ struct HfConfig {
   std::map<std::string, std::optional<MlxQuantization>, std::less<>> overrides;
 };
 
-/// Both dialects of Gemma 3's configuration, text-only or nested under
-/// `text_config`; a key that is absent or null takes the family's default, and
-/// where libraries' defaults differ, the value of the published model of that
-/// size. `subject` is the file's name, for messages.
+/// The configuration of a known family, text-only or nested under
+/// `text_config`, in either dialect; a key that is absent or null takes the
+/// family's default, and where libraries' defaults differ, the value of the
+/// published model of that size. `subject` is the file's name, for messages.
 /// Throws: Error{kCorrupt} (a value of another type or out of range, a missing
 /// one that can't be known), Error{kUnsupported} (another architecture or
 /// quantisation).
 /// Source: transformers 5.23 (configuration_gemma3.py), mlx-lm 0.32 (utils.py).
 HfConfig parse_hf_config(const nlohmann::json& config,
                          const std::string& subject);
+
+/// `num_hidden_layers`. Throws: Error{kCorrupt} if it is out of range.
+int64_t read_hf_layers(const JsonSection& text);
 
 /// `eos_token_id`, an integer or a list of them; empty if absent or null.
 /// Throws: Error{kCorrupt}.

@@ -1,36 +1,22 @@
 #include "model/registry.h"
 
-#include <array>
-#include <string>
-#include <string_view>
-
 #include "carat/error.h"
-#include "model/gemma3.h"
+#include "model/family.h"
+#include "model/transformer.h"
 
 namespace carat {
 namespace {
 
-struct Family {
-  std::string_view model_type;
-  std::unique_ptr<Model> (*load)(const ModelConfig& config,
-                                 WeightLoader& loader);
-};
-
-constexpr std::array<Family, 1> kFamilies = {{
-    {"gemma3", load_gemma3},
-}};
-
 std::unique_ptr<Model> make_model(const Checkpoint& checkpoint,
                                   WeightLoader& loader) {
   const ModelConfig& config = checkpoint.config();
-  for (const Family& family : kFamilies) {
-    if (family.model_type == config.model_type) {
-      return family.load(config, loader);
-    }
+  if (const Family* family = find_family(config.model_type)) {
+    return load_transformer(config, family->block, loader);
   }
   throw Error(ErrorCode::kUnsupported,
               checkpoint.path().string() + ": model type '" +
-                  config.model_type + "' is not supported");
+                  config.model_type +
+                  "' is not supported; supported: " + family_names());
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "quant/dense_source.h"
 #include "quant/k_blocks.h"
 #include "quant/legacy_blocks.h"
+#include "quant/paired_rows_source.h"
 #include "tensor/encoding.h"
 
 namespace carat {
@@ -52,6 +53,7 @@ std::unique_ptr<WeightSource> make_block_source(const RawTensor& tensor) {
 
 std::unique_ptr<WeightSource> make_weight_source(const RawTensor& tensor) {
   check_shape(tensor);
+  if (tensor.paired_head_rows > 0) return make_paired_rows_source(tensor);
   switch (tensor.encoding) {
     case Encoding::kF32:
     case Encoding::kF16:

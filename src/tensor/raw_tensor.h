@@ -36,6 +36,9 @@ struct RawTensor {
   /// To be added to every number of a vector: Gemma's norms are stored less 1
   /// in some files.
   float addend = 0;
+  /// Of matrices whose rows lie in heads of so many, each as pairs (0, d/2, 1,
+  /// d/2 + 1, ...); who reads the tensor gets them in order. 0: they are.
+  int64_t paired_head_rows = 0;
 
   int64_t rows() const { return shape.size() < 2 ? 1 : shape[0]; }
   int64_t cols() const { return shape.empty() ? 1 : shape.back(); }
