@@ -22,6 +22,10 @@ class ByteReader {
 
   uint64_t position() const { return position_; }
   uint64_t remaining() const { return bytes_.size() - position_; }
+  /// What has been read since the reader stood at `position`.
+  std::span<const std::byte> since(uint64_t position) const {
+    return bytes_.subspan(position, position_ - position);
+  }
   const std::string& file_name() const { return file_name_; }
 
   /// The next number. Throws: Error{kCorrupt} at the end of the file.

@@ -91,7 +91,7 @@ void GgufFile::parse(std::span<const std::byte> bytes) {
   version_ = read_version(reader);
   const auto tensor_count = reader.read<uint64_t>("tensor count");
   const auto pair_count = reader.read<uint64_t>("metadata count");
-  metadata_ = read_gguf_metadata(reader, pair_count);
+  metadata_ = read_gguf_metadata(reader, pair_count, raw_metadata_);
 
   const int64_t alignment = find_int(kAlignmentKey).value_or(kDefaultAlignment);
   if (alignment < kMinAlignment || alignment > kMaxAlignment ||

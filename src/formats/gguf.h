@@ -65,6 +65,13 @@ class GgufFile {
     return metadata_;
   }
 
+  /// The bytes of each pair's value, its type before it, as they lie in the
+  /// file: what GgufFileWriter::add_raw takes.
+  const std::map<std::string, std::span<const std::byte>, std::less<>>&
+  raw_metadata() const {
+    return raw_metadata_;
+  }
+
   /// In file order.
   const std::vector<RawTensor>& tensors() const { return tensors_; }
   /// The tensor called `name`, or nullptr.
@@ -79,6 +86,7 @@ class GgufFile {
   MappedFile file_;
   uint32_t version_ = 0;
   std::map<std::string, GgufValue, std::less<>> metadata_;
+  std::map<std::string, std::span<const std::byte>, std::less<>> raw_metadata_;
   std::vector<RawTensor> tensors_;
   std::map<std::string_view, size_t> tensor_index_;
 };

@@ -169,7 +169,8 @@ GgufValue read_value(ByteReader& reader, const std::string& what) {
 }  // namespace
 
 std::map<std::string, GgufValue, std::less<>> read_gguf_metadata(
-    ByteReader& reader, uint64_t count) {
+    ByteReader& reader, uint64_t count,
+    std::map<std::string, std::span<const std::byte>, std::less<>>& raw) {
   reader.expect_room(count, kMinPairBytes, "metadata");
   std::map<std::string, GgufValue, std::less<>> metadata;
   for (uint64_t i = 0; i < count; ++i) {
@@ -181,7 +182,9 @@ std::map<std::string, GgufValue, std::less<>> read_gguf_metadata(
                   " bytes long, expected at most " +
                   std::to_string(kMaxKeyBytes));
     }
+    const uint64_t begin = reader.position();
     GgufValue value = read_value(reader, what);
+    raw.emplace(key, reader.since(begin));
     if (!metadata.emplace(key, std::move(value)).second) {
       reader.fail(what + ": appears twice");
     }

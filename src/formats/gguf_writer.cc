@@ -1,13 +1,8 @@
 #include "formats/gguf_writer.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
-#include <cstring>
-#include <system_error>
 #include <utility>
 
 #include "base/checked.h"
@@ -28,23 +23,13 @@ constexpr size_t kMaxTensorNameBytes = 63;  // ggml keeps a terminating zero
 }  // namespace
 
 GgufFileWriter::GgufFileWriter(std::filesystem::path path, uint32_t alignment)
-    : path_(std::move(path)), temporary_(path_), alignment_(alignment) {
+    : file_(std::move(path)), alignment_(alignment) {
   static_assert(std::endian::native == std::endian::little);
-  temporary_ += '.';
-  temporary_ += std::to_string(getpid());
-  temporary_ += ".part";
   if (alignment < 8 || !std::has_single_bit(alignment)) {
     fail("alignment " + std::to_string(alignment) +
          ", expected a power of two of at least 8");
   }
   if (alignment != kDefaultAlignment) add("general.alignment", alignment);
-}
-
-GgufFileWriter::~GgufFileWriter() {
-  if (!opened_ || finished_) return;
-  file_.close();
-  std::error_code ignored;
-  std::filesystem::remove(temporary_, ignored);
 }
 
 void GgufFileWriter::add(std::string_view key, std::string_view value) {
@@ -56,6 +41,12 @@ void GgufFileWriter::add_array(std::string_view key,
                                std::span<const std::string_view> values) {
   begin_array(key, kStringType, values.size());
   for (const std::string_view value : values) put_string(pairs_, value);
+}
+
+void GgufFileWriter::add_raw(std::string_view key,
+                             std::span<const std::byte> type_and_value) {
+  begin_key(key);
+  append(pairs_, type_and_value.data(), type_and_value.size());
 }
 
 void GgufFileWriter::add_tensor(std::string_view name, Encoding encoding,
@@ -117,12 +108,7 @@ void GgufFileWriter::finish() {
          std::to_string(current_bytes_) + " of its " +
          std::to_string(tensor.bytes) + " bytes");
   }
-  file_.close();
-  if (!file_) fail(std::string("cannot be written: ") + std::strerror(errno));
-  std::error_code error;
-  std::filesystem::rename(temporary_, path_, error);
-  if (error) fail("cannot be put in its place: " + error.message());
-  finished_ = true;
+  file_.commit();
 }
 
 void GgufFileWriter::append(std::string& to, const void* from, size_t size) {
@@ -135,10 +121,11 @@ void GgufFileWriter::put_string(std::string& to, std::string_view text) {
 }
 
 void GgufFileWriter::fail(const std::string& problem) const {
-  throw Error(ErrorCode::kInvalidArgument, path_.string() + ": " + problem);
+  throw Error(ErrorCode::kInvalidArgument,
+              file_.path().string() + ": " + problem);
 }
 
-void GgufFileWriter::begin_pair(std::string_view key, uint32_t type) {
+void GgufFileWriter::begin_key(std::string_view key) {
   const std::string what = "key " + quote(key);
   if (opened_) fail(what + ": added after the first bytes were written");
   if (key.empty() || key.size() > kMaxKeyBytes) {
@@ -147,6 +134,10 @@ void GgufFileWriter::begin_pair(std::string_view key, uint32_t type) {
   }
   if (!keys_.emplace(key).second) fail(what + ": added twice");
   put_string(pairs_, key);
+}
+
+void GgufFileWriter::begin_pair(std::string_view key, uint32_t type) {
+  begin_key(key);
   put(pairs_, type);
 }
 
@@ -182,16 +173,14 @@ void GgufFileWriter::open() {
     offset += tensor.bytes + padding(tensor.bytes);
   }
   head.append(padding(head.size()), '\0');
-  file_.open(temporary_, std::ios::binary | std::ios::trunc);
-  if (!file_) fail(std::string("cannot be written: ") + std::strerror(errno));
+  file_.open();
   opened_ = true;
   write_raw(head.data(), head.size());
   pairs_ = {};
 }
 
 void GgufFileWriter::write_raw(const char* bytes, size_t size) {
-  file_.write(bytes, static_cast<std::streamsize>(size));
-  if (!file_) fail(std::string("cannot be written: ") + std::strerror(errno));
+  file_.write({reinterpret_cast<const std::byte*>(bytes), size});
 }
 
 void GgufFileWriter::write_zeros(uint64_t size) {

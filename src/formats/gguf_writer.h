@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <set>
 #include <span>
 #include <string>
@@ -15,21 +14,20 @@
 #include <type_traits>
 #include <vector>
 
+#include "formats/pending_output.h"
 #include "tensor/encoding.h"
 
 namespace carat {
 
 /// One file in the making. Call order: add() and add_tensor() in any order,
-/// write() until every tensor has its bytes, finish(). Everything goes to a
-/// temporary file beside `path`, which finish() renames to `path`; without it
-/// the destructor removes the temporary file and `path` stays as it was.
-/// Not thread-safe.
+/// write() until every tensor has its bytes, finish(), which puts the whole
+/// file in the place of `path` (PendingFile); without it `path` stays as it
+/// was. Not thread-safe.
 class GgufFileWriter {
  public:
   /// Nothing is opened before the first write(). `alignment` of tensor data: a
   /// power of two of at least 8. Throws: Error{kInvalidArgument}.
   explicit GgufFileWriter(std::filesystem::path path, uint32_t alignment = 32);
-  ~GgufFileWriter();
   GgufFileWriter(const GgufFileWriter&) = delete;
   GgufFileWriter& operator=(const GgufFileWriter&) = delete;
 
@@ -57,6 +55,12 @@ class GgufFileWriter {
   }
   void add_array(std::string_view key,
                  std::span<const std::string_view> values);
+
+  /// A pair as it lies in another GGUF file, from its value's type on.
+  /// Throws: as add.
+  void add_raw(std::string_view key, std::span<const std::byte> type_and_value);
+  /// Whether `key` has been added.
+  bool has(std::string_view key) const { return keys_.contains(key); }
 
   /// The next tensor; its bytes are write()'s business. `shape` outermost
   /// first, one or two dimensions, rows of whole blocks.
@@ -107,6 +111,7 @@ class GgufFileWriter {
   static void put_string(std::string& to, std::string_view text);
 
   [[noreturn]] void fail(const std::string& problem) const;
+  void begin_key(std::string_view key);
   void begin_pair(std::string_view key, uint32_t type);
   void begin_array(std::string_view key, uint32_t type, size_t count);
   uint64_t padding(uint64_t bytes) const;
@@ -114,17 +119,14 @@ class GgufFileWriter {
   void write_raw(const char* bytes, size_t size);
   void write_zeros(uint64_t size);
 
-  std::filesystem::path path_;
-  std::filesystem::path temporary_;
+  PendingFile file_;
   uint32_t alignment_;
   std::string pairs_;
   std::set<std::string, std::less<>> keys_;
   std::vector<Tensor> tensors_;
   std::set<std::string, std::less<>> names_;
   int64_t tensor_bytes_ = 0;
-  std::ofstream file_;
   bool opened_ = false;
-  bool finished_ = false;
   size_t current_ = 0;          // the tensor being written
   uint64_t current_bytes_ = 0;  // of it, already written
 };

@@ -1,8 +1,6 @@
 #include "formats/safetensors_writer.h"
 
 #include <bit>
-#include <cerrno>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/checked.h"
@@ -14,7 +12,7 @@ namespace carat {
 
 SafetensorsWriter::SafetensorsWriter(std::filesystem::path path,
                                      std::string_view format)
-    : path_(std::move(path)), format_(format) {
+    : file_(std::move(path)), format_(format) {
   static_assert(std::endian::native == std::endian::little);
 }
 
@@ -53,12 +51,12 @@ void SafetensorsWriter::finish() {
     fail("has " + std::to_string(written_) + " of its tensors' " +
          std::to_string(tensor_bytes_) + " bytes");
   }
-  file_.close();
-  if (!file_) fail(std::string("cannot be written: ") + std::strerror(errno));
+  file_.commit();
 }
 
 void SafetensorsWriter::fail(const std::string& problem) const {
-  throw Error(ErrorCode::kInvalidArgument, path_.string() + ": " + problem);
+  throw Error(ErrorCode::kInvalidArgument,
+              file_.path().string() + ": " + problem);
 }
 
 /// Writes the header, once.
@@ -76,17 +74,14 @@ void SafetensorsWriter::open() {
   // Spaces, so that the data begins at a multiple of 8.
   text.append((8 - text.size() % 8) % 8, ' ');
   const uint64_t size = text.size();
-  file_.open(path_, std::ios::binary | std::ios::trunc);
-  if (!file_) fail(std::string("cannot be written: ") + std::strerror(errno));
+  file_.open();
   opened_ = true;
   write_raw(&size, sizeof(size));
   write_raw(text.data(), text.size());
 }
 
 void SafetensorsWriter::write_raw(const void* bytes, size_t size) {
-  file_.write(static_cast<const char*>(bytes),
-              static_cast<std::streamsize>(size));
-  if (!file_) fail(std::string("cannot be written: ") + std::strerror(errno));
+  file_.write({static_cast<const std::byte*>(bytes), size});
 }
 
 }  // namespace carat

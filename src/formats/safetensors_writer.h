@@ -7,19 +7,19 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <set>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "formats/pending_output.h"
+
 namespace carat {
 
 /// One file in the making. Call order: add_tensor() for all, write() until each
-/// has its bytes, finish(). The file appears under its name at the first
-/// write(): whoever wants it whole or not at all writes it in a folder that is
-/// renamed afterwards. Not thread-safe.
+/// has its bytes, finish(), which puts the whole file in its place
+/// (PendingFile). Not thread-safe.
 class SafetensorsWriter {
  public:
   /// `format` goes into `__metadata__`: "mlx" or "pt".
@@ -55,13 +55,12 @@ class SafetensorsWriter {
   void open();
   void write_raw(const void* bytes, size_t size);
 
-  std::filesystem::path path_;
+  PendingFile file_;
   std::string format_;
   std::vector<Tensor> tensors_;
   std::set<std::string, std::less<>> names_;
   int64_t tensor_bytes_ = 0;
   int64_t written_ = 0;  // of them
-  std::ofstream file_;
   bool opened_ = false;
 };
 

@@ -1,7 +1,5 @@
 #include "model/synthetic_folder.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -12,6 +10,7 @@
 
 #include "base/float_types.h"
 #include "carat/error.h"
+#include "formats/pending_output.h"
 #include "formats/safetensors_writer.h"
 #include "model/shapes.h"
 #include "quant/random_blocks.h"
@@ -24,47 +23,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr int64_t kGroup = 64;
 constexpr size_t kPieceBytes = 1 << 20;
-
-/// A folder beside `path` that takes its place, or goes.
-class PendingFolder {
- public:
-  explicit PendingFolder(const fs::path& path) : path_(path), pending_(path) {
-    if (!pending_.has_filename()) pending_ = pending_.parent_path();
-    path_ = pending_;
-    pending_ += '.' + std::to_string(getpid()) + ".part";
-    std::error_code error;
-    if (fs::exists(path_, error) && !fs::is_empty(path_, error)) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  path_.string() + ": is there and not empty");
-    }
-    fs::create_directories(pending_, error);
-    if (error) fail(error);
-  }
-  ~PendingFolder() {
-    std::error_code ignored;
-    if (!finished_) fs::remove_all(pending_, ignored);
-  }
-  PendingFolder(const PendingFolder&) = delete;
-  PendingFolder& operator=(const PendingFolder&) = delete;
-
-  const fs::path& pending() const { return pending_; }
-  void finish() {
-    std::error_code error;
-    fs::rename(pending_, path_, error);
-    if (error) fail(error);
-    finished_ = true;
-  }
-
- private:
-  [[noreturn]] void fail(const std::error_code& error) const {
-    throw Error(ErrorCode::kInvalidArgument,
-                path_.string() + ": cannot be written: " + error.message());
-  }
-
-  fs::path path_;
-  fs::path pending_;
-  bool finished_ = false;
-};
 
 int bits_of(Encoding encoding) {
   const EncodingInfo& info = encoding_info(encoding);
@@ -237,7 +195,7 @@ void write_synthetic_folder(const fs::path& path, const ModelConfig& config,
   for (const TensorSpec& spec : tensors) weights.add(spec);
   for (const TensorSpec& spec : tensors) weights.fill(spec);
   weights.finish();
-  folder.finish();
+  folder.commit();
 }
 
 }  // namespace carat
