@@ -38,6 +38,11 @@ std::string expected_stream(const Tokenizer& tokenizer,
                             std::span<const int32_t> ids, bool& as_decode) {
   std::string text;
   std::string run;
+  if (tokenizer.splits_characters()) {
+    for (const int32_t id : ids) run += tokenizer.bytes(id);
+    carat::append_valid(run, text);
+    return text;
+  }
   const auto end_run = [&] {
     size_t at = 0;
     for (size_t length = 0; at < run.size(); at += length) {

@@ -47,6 +47,10 @@ class Tokenizer {
 
   /// A token that stands for one byte, part of some character's UTF-8.
   virtual bool is_byte(int32_t id) const = 0;
+  /// Whether any token may end inside a character (byte-level BPE). decode()
+  /// then joins all bytes first, and U+FFFD stands for each longest part that
+  /// can't be UTF-8.
+  virtual bool splits_characters() const { return false; }
   /// A special (control) token: no text of its own.
   virtual bool is_special(int32_t id) const = 0;
 
@@ -78,9 +82,12 @@ class StreamingDetokenizer {
   std::string finish();
 
  private:
+  // Of held_, all but the beginning of a character.
+  std::string take_complete();
+
   const Tokenizer* tokenizer_;
   bool skip_special_;
-  std::string held_;         // bytes of byte tokens that await their end
+  std::string held_;         // bytes that await their character's end
   bool broken_run_ = false;  // this run of byte tokens can't become UTF-8
 };
 

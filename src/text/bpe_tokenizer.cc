@@ -35,10 +35,8 @@ std::optional<Merge> MergeTable::find(int32_t left, int32_t right) const {
   return found.merge;
 }
 
-BpeTokenizer::BpeTokenizer(TokenTable table, MergeTable merges,
-                           bool merges_join_bytes)
-    : PieceTokenizer(std::move(table), /*cut_text=*/!merges_join_bytes),
-      merges_(std::move(merges)) {}
+BpeTokenizer::BpeTokenizer(TokenTable table, MergeTable merges, bool cut_text)
+    : PieceTokenizer(std::move(table), cut_text), merges_(std::move(merges)) {}
 
 void BpeTokenizer::encode_part(std::string_view text,
                                Encoding& encoding) const {

@@ -32,9 +32,10 @@ class MergeTable {
 
 class BpeTokenizer final : public PieceTokenizer {
  public:
-  /// `merges_join_bytes`: some merge takes a byte token or the unknown token,
-  /// so that pieces don't tell which characters can be joined.
-  BpeTokenizer(TokenTable table, MergeTable merges, bool merges_join_bytes);
+  /// `cut_text`: as PieceTokenizer's; false where some merge takes a byte token
+  /// or the unknown token, and for byte-level vocabularies, whose words are
+  /// short anyway.
+  BpeTokenizer(TokenTable table, MergeTable merges, bool cut_text);
 
  private:
   void encode_part(std::string_view text, Encoding& encoding) const override;

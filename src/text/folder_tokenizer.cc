@@ -20,7 +20,7 @@ class AbsentTokenizer : public Tokenizer {
   std::vector<int32_t> encode(std::string_view,
                               const EncodeOptions&) const override {
     throw Error(ErrorCode::kNotFound,
-                folder_ + ": has no tokenizer.json; give token ids");
+                folder_ + ": has no tokenizer; give token ids");
   }
   std::string decode(std::span<const int32_t> ids, bool) const override {
     for (const int32_t id : ids) check(id);
@@ -69,7 +69,13 @@ std::unique_ptr<Tokenizer> load_folder_tokenizer(
   if (std::filesystem::exists(path, ignored)) {
     return load_json_tokenizer(path, eos);
   }
-  return std::make_unique<AbsentTokenizer>(folder.string(), eos, vocab_size);
+  return make_absent_tokenizer(folder.string(), eos, vocab_size);
+}
+
+std::unique_ptr<Tokenizer> make_absent_tokenizer(const std::string& name,
+                                                 std::span<const int32_t> eos,
+                                                 int64_t vocab_size) {
+  return std::make_unique<AbsentTokenizer>(name, eos, vocab_size);
 }
 
 }  // namespace carat

@@ -1,4 +1,5 @@
-// The tokenizer of a GGUF file: `tokenizer.ggml.*`, model "llama".
+// The tokenizer of a GGUF file: `tokenizer.ggml.*`, models "llama"
+// (SentencePiece) and "gpt2" (byte-level BPE).
 // Source: the GGUF specification (ggml, docs/gguf.md); token types as in
 // SentencePiece's ModelProto.SentencePiece.Type.
 #include <algorithm>
@@ -10,6 +11,7 @@
 
 #include "carat/error.h"
 #include "formats/quote.h"
+#include "text/bpe_tokenizer.h"
 #include "text/spm_tokenizer.h"
 #include "text/tokenizer_loader.h"
 
@@ -33,18 +35,31 @@ enum GgufTokenType : int64_t {
 constexpr std::array<std::string_view, 2> kControlByName = {"<end_of_turn>",
                                                             "</s>"};
 
+// Chat models end their turn with these, whether or not the file says so.
+constexpr std::array<std::string_view, 5> kEndOfTurn = {
+    "<end_of_turn>", "<|im_end|>", "<|eot_id|>", "<|endoftext|>",
+    "<|end_of_text|>"};
+
+/// A rule that tokenizer.ggml.pre names.
+struct NamedRule {
+  std::string_view name;
+  PreTokenizer rule;
+  bool is_llama3;  // starts texts with BOS, and prefers whole words
+};
+constexpr std::array<NamedRule, 5> kRules = {{
+    {"gpt-2", PreTokenizer::kGpt2, false},
+    {"smollm", PreTokenizer::kDigitsApart, false},
+    {"llama-bpe", PreTokenizer::kLlama3, true},
+    {"llama3", PreTokenizer::kLlama3, true},
+    {"llama-v3", PreTokenizer::kLlama3, true},
+}};
+
 [[noreturn]] void fail(const GgufFile& file, const std::string& problem,
                        ErrorCode code = ErrorCode::kCorrupt) {
   throw Error(code, file.path().string() + ": tokenizer.ggml." + problem);
 }
 
 const Strings& read_tokens(const GgufFile& file) {
-  const auto model = file.find_string("tokenizer.ggml.model");
-  if (!model) fail(file, "model is missing");
-  if (*model != "llama") {
-    fail(file, "model " + quote(*model) + " is unsupported; expected 'llama'",
-         ErrorCode::kUnsupported);
-  }
   const Strings* tokens = file.find_strings("tokenizer.ggml.tokens");
   if (tokens == nullptr) fail(file, "tokens is missing");
   if (tokens->empty()) fail(file, "tokens is empty");
@@ -79,7 +94,8 @@ std::vector<float> read_scores(const GgufFile& file, size_t count) {
 }
 
 /// Without `token_type`, spelling decides what is a byte.
-std::vector<TokenKind> read_kinds(const GgufFile& file, const Strings& tokens) {
+std::vector<TokenKind> read_kinds(const GgufFile& file, const Strings& tokens,
+                                  bool spells_bytes) {
   const std::vector<int64_t>* types =
       file.find_ints("tokenizer.ggml.token_type");
   if (types != nullptr && types->size() != tokens.size()) {
@@ -87,7 +103,8 @@ std::vector<TokenKind> read_kinds(const GgufFile& file, const Strings& tokens) {
   }
   std::vector<TokenKind> kinds(tokens.size(), TokenKind::kText);
   for (size_t i = 0; i < tokens.size(); ++i) {
-    const bool spelled_as_byte = parse_byte_piece(tokens[i]).has_value();
+    const bool spelled_as_byte =
+        spells_bytes && parse_byte_piece(tokens[i]).has_value();
     switch (types == nullptr ? (spelled_as_byte ? kByte : kNormal)
                              : (*types)[i]) {
       case kUndefined:
@@ -103,8 +120,10 @@ std::vector<TokenKind> read_kinds(const GgufFile& file, const Strings& tokens) {
         break;
       case kByte:
         if (!spelled_as_byte) {
-          fail(file, "tokens: " + quote(tokens[i]) + " (" + std::to_string(i) +
-                         ") is of the byte type; expected '<0xNN>'");
+          fail(file,
+               "tokens: " + quote(tokens[i]) + " (" + std::to_string(i) +
+                   ") is of the byte type; expected " +
+                   (spells_bytes ? "'<0xNN>'" : "none in byte-level BPE"));
         }
         kinds[i] = TokenKind::kByte;
         break;
@@ -159,25 +178,24 @@ std::vector<int32_t> find_eos(const GgufFile& file, const TokenTable& table) {
       eos.push_back(*id);
     }
   };
-  add(read_id(file, "eos_token_id", table.kinds, 2));
+  add(read_id(file, "eos_token_id", table.kinds,
+              table.byte_level ? std::nullopt : std::optional<size_t>(2)));
   add(read_id(file, "eot_token_id", table.kinds));
-  // Chat models end their turn with it, whether or not the file says so.
-  constexpr std::string_view kEndOfTurn = "<end_of_turn>";
-  const auto match = table.added.match(kEndOfTurn, 0, /*parse_special=*/true);
-  if (match && match->length == kEndOfTurn.size() &&
-      table.kinds[static_cast<size_t>(match->id)] == TokenKind::kSpecial) {
-    add(match->id);
+  for (const std::string_view name : kEndOfTurn) {
+    const auto match = table.added.match(name, 0, /*parse_special=*/true);
+    if (match && match->length == name.size() &&
+        table.kinds[static_cast<size_t>(match->id)] == TokenKind::kSpecial) {
+      add(match->id);
+    }
   }
   return eos;
 }
 
-}  // namespace
-
-std::unique_ptr<Tokenizer> load_gguf_tokenizer(const GgufFile& file) {
-  const Strings& tokens = read_tokens(file);
-  const std::vector<float> scores = read_scores(file, tokens.size());
+/// What both models have: pieces, kinds and added tokens.
+TokenTable read_table(const GgufFile& file, const Strings& tokens,
+                      bool spells_bytes) {
   TokenTable table;
-  table.kinds = read_kinds(file, tokens);
+  table.kinds = read_kinds(file, tokens, spells_bytes);
   size_t bytes = 0;
   for (const std::string_view token : tokens) bytes += token.size();
   table.vocabulary.reserve(tokens.size(), bytes);
@@ -189,6 +207,13 @@ std::unique_ptr<Tokenizer> load_gguf_tokenizer(const GgufFile& file) {
   }
   table.vocabulary.build_index(mergeable);
   table.added = find_added(tokens, table.kinds);
+  return table;
+}
+
+std::unique_ptr<Tokenizer> load_spm(const GgufFile& file) {
+  const Strings& tokens = read_tokens(file);
+  const std::vector<float> scores = read_scores(file, tokens.size());
+  TokenTable table = read_table(file, tokens, /*spells_bytes=*/true);
   const auto bos = read_id(file, "bos_token_id", table.kinds, 1);
   if (file.find_bool("tokenizer.ggml.add_bos_token").value_or(true)) {
     table.bos = bos;
@@ -198,6 +223,77 @@ std::unique_ptr<Tokenizer> load_gguf_tokenizer(const GgufFile& file) {
   table.add_space_prefix =
       file.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
   return std::make_unique<SpmTokenizer>(std::move(table), scores);
+}
+
+const NamedRule& read_rule(const GgufFile& file) {
+  std::string names;
+  const auto pre = file.find_string("tokenizer.ggml.pre");
+  for (const NamedRule& rule : kRules) {
+    if (pre && rule.name == *pre) return rule;
+    if (!names.empty()) names += ", ";
+    names += rule.name;
+  }
+  fail(file,
+       pre ? "pre " + quote(*pre) + " is unsupported; expected one of " + names
+           : "pre is missing, expected one of " + names,
+       ErrorCode::kUnsupported);
+}
+
+MergeTable read_merges(const GgufFile& file, const Vocabulary& vocabulary) {
+  const Strings* merges = file.find_strings("tokenizer.ggml.merges");
+  if (merges == nullptr) fail(file, "merges is missing");
+  MergeTable table;
+  table.reserve(merges->size());
+  const auto find = [&](std::string_view piece) {
+    const int32_t id = vocabulary.find(piece);
+    if (id == Vocabulary::kNone) {
+      fail(file, "merges: " + quote(piece) + " is not in tokens");
+    }
+    return id;
+  };
+  uint32_t rank = 0;
+  for (const std::string_view merge : *merges) {
+    const size_t space = merge.find(' ', 1);
+    if (space == merge.npos) {
+      fail(file, "merges: " + quote(merge) + "; expected two pieces");
+    }
+    const std::string_view left = merge.substr(0, space);
+    const std::string_view right = merge.substr(space + 1);
+    std::string joined(left);
+    joined += right;
+    table.add(find(left), find(right), {rank++, find(joined)});
+  }
+  return table;
+}
+
+// Bytes that have no piece are dropped, whatever unknown_token_id says: so do
+// the reference and the models' own tokenizers.
+std::unique_ptr<Tokenizer> load_byte_level(const GgufFile& file) {
+  const Strings& tokens = read_tokens(file);
+  const NamedRule& rule = read_rule(file);
+  TokenTable table = read_table(file, tokens, /*spells_bytes=*/false);
+  table.byte_level = rule.rule;
+  table.prefer_whole_words = rule.is_llama3;
+  const auto bos = read_id(file, "bos_token_id", table.kinds);
+  if (file.find_bool("tokenizer.ggml.add_bos_token").value_or(rule.is_llama3)) {
+    table.bos = bos;
+  }
+  table.eos = find_eos(file, table);
+  MergeTable merges = read_merges(file, table.vocabulary);
+  return std::make_unique<BpeTokenizer>(std::move(table), std::move(merges),
+                                        /*cut_text=*/false);
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> load_gguf_tokenizer(const GgufFile& file) {
+  const auto model = file.find_string("tokenizer.ggml.model");
+  if (!model) fail(file, "model is missing");
+  if (*model == "llama") return load_spm(file);
+  if (*model == "gpt2") return load_byte_level(file);
+  fail(file,
+       "model " + quote(*model) + " is unsupported; expected 'llama' or 'gpt2'",
+       ErrorCode::kUnsupported);
 }
 
 }  // namespace carat

@@ -1,5 +1,6 @@
-// The tokenizer of a Hugging Face tokenizer.json: BPE with byte fallback,
-// spaces spelled U+2581. Whatever it does not know how to follow, it refuses.
+// The tokenizer of a Hugging Face tokenizer.json: BPE with byte fallback and
+// spaces spelled U+2581, or byte-level BPE. Whatever it does not know how to
+// follow, it refuses.
 // Source: Hugging Face tokenizers 0.23 (the format has no specification).
 #include <algorithm>
 #include <array>
@@ -21,8 +22,9 @@ namespace {
 using Json = nlohmann::json;
 
 // Special tokens of these names end a generation.
-constexpr std::array<std::string_view, 3> kEosNames = {"<eos>", "<end_of_turn>",
-                                                       "</s>"};
+constexpr std::array<std::string_view, 7> kEosNames = {
+    "<eos>",      "<end_of_turn>", "</s>",           "<|im_end|>",
+    "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>"};
 
 struct AddedEntry {
   int32_t id;
@@ -38,14 +40,16 @@ class Loader {
       : name_(std::move(name)), json_(json), eos_(eos) {}
 
   std::unique_ptr<Tokenizer> load() {
+    table_.byte_level = find_pre_tokenizer();
     check_model();
-    check_rules();
+    if (!table_.byte_level) check_rules();
     read_added();
     place_pieces();
     find_special();
     MergeTable merges = read_merges();
+    const bool cut_text = !merges_join_bytes_ && !table_.byte_level;
     return std::make_unique<BpeTokenizer>(std::move(table_), std::move(merges),
-                                          merges_join_bytes_);
+                                          cut_text);
   }
 
  private:
@@ -75,6 +79,7 @@ class Loader {
     return value.is_boolean() && value.get<bool>();
   }
 
+  std::optional<PreTokenizer> find_pre_tokenizer() const;
   void check_model();
   void check_rules() const;
   bool replaces(const Json& rule, std::string_view from,
@@ -93,6 +98,42 @@ class Loader {
   bool merges_join_bytes_ = false;
 };
 
+/// Of a byte-level tokenizer.
+std::optional<PreTokenizer> Loader::find_pre_tokenizer() const {
+  if (type_of(member(json_.rest, "decoder")) != "ByteLevel") return {};
+  if (!member(json_.rest, "normalizer").is_null()) {
+    unsupported("normalizer of a byte-level tokenizer", "null");
+  }
+  const Json& whole = member(json_.rest, "pre_tokenizer");
+  const bool is_sequence = type_of(whole) == "Sequence";
+  const Json& steps = member(whole, "pretokenizers");
+  if (is_sequence && (!steps.is_array() || steps.size() != 2)) {
+    unsupported("pre_tokenizer", "a Sequence of two");
+  }
+  const Json& last = is_sequence ? steps[1] : whole;
+  if (type_of(last) != "ByteLevel" ||
+      is_true(member(last, "add_prefix_space"))) {
+    unsupported("pre_tokenizer", "ByteLevel with add_prefix_space false");
+  }
+  const bool splits = member(last, "use_regex") != false;
+  if (!is_sequence && splits) return PreTokenizer::kGpt2;
+  if (is_sequence) {
+    const Json& first = steps[0];
+    if (type_of(first) == "Digits" &&
+        is_true(member(first, "individual_digits")) && splits) {
+      return PreTokenizer::kDigitsApart;
+    }
+    const Json& pattern = member(member(first, "pattern"), "Regex");
+    if (type_of(first) == "Split" && member(first, "behavior") == "Isolated" &&
+        !is_true(member(first, "invert")) && !splits) {
+      if (pattern == kGpt2Pattern) return PreTokenizer::kGpt2;
+      if (pattern == kLlama3Pattern) return PreTokenizer::kLlama3;
+    }
+  }
+  unsupported("pre_tokenizer",
+              "that of GPT-2, of SmolLM (single digits) or of Llama 3");
+}
+
 void Loader::check_model() {
   const Json& model = member(json_.rest, "model");
   if (!model.is_object()) fail("model is missing");
@@ -100,14 +141,15 @@ void Loader::check_model() {
   if (type != "BPE") unsupported("model type " + quote(type), "'BPE'");
   if (!json_.has_vocab) fail("model.vocab is missing");
   if (!json_.has_merges) fail("model.merges is missing");
-  if (!is_true(member(model, "byte_fallback"))) {
+  if (!table_.byte_level && !is_true(member(model, "byte_fallback"))) {
     unsupported("a model without byte_fallback", "byte_fallback true");
   }
   const Json& dropout = member(model, "dropout");
   if (!dropout.is_null() && dropout != 0.0) {
     unsupported("model.dropout", "null");
   }
-  if (is_true(member(model, "ignore_merges"))) {
+  table_.prefer_whole_words = is_true(member(model, "ignore_merges"));
+  if (table_.prefer_whole_words && !table_.byte_level) {
     unsupported("model.ignore_merges true", "false");
   }
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
@@ -206,7 +248,9 @@ void Loader::place_pieces() {
     if (in_model[id]) fail("id " + std::to_string(id) + std::string(kTwice));
     in_model[id] = true;
     pieces[id] = json_.piece(entry);
-    if (parse_byte_piece(pieces[id])) table_.kinds[id] = TokenKind::kByte;
+    if (!table_.byte_level && parse_byte_piece(pieces[id])) {
+      table_.kinds[id] = TokenKind::kByte;
+    }
   }
   std::vector<AddedToken> matched;
   for (const auto& entry : added_) {
@@ -265,8 +309,16 @@ void Loader::find_special() {
 
 /// From the template that the post-processor puts around a text.
 std::optional<int32_t> Loader::read_bos() const {
-  const Json& post = member(json_.rest, "post_processor");
-  if (post.is_null()) return std::nullopt;
+  const Json& whole = member(json_.rest, "post_processor");
+  const auto is_byte_level = [&](const Json& step) {
+    return table_.byte_level && type_of(step) == "ByteLevel";
+  };
+  if (whole.is_null() || is_byte_level(whole)) return std::nullopt;
+  // ByteLevel only moves the offsets of tokens.
+  const Json& steps = member(whole, "processors");
+  const bool wraps = type_of(whole) == "Sequence" && steps.is_array() &&
+                     steps.size() == 2 && is_byte_level(steps[0]);
+  const Json& post = wraps ? steps[1] : whole;
   const Json& parts = member(post, "single");
   const auto is_text = [](const Json& part) {
     return member(part, "Sequence").is_object();

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/require.h"
+#include "text/byte_level.h"
 #include "text/utf8.h"
 
 namespace carat {
@@ -52,6 +53,7 @@ void PieceTokenizer::encode_between_added(std::string_view text,
                                           bool space_prefix,
                                           std::string& spelled,
                                           Encoding& encoding) const {
+  if (table_.byte_level) return encode_words(text, spelled, encoding);
   spelled.clear();
   if (space_prefix) spelled += kSpaceMark;
   for (const char byte : text) {
@@ -77,6 +79,24 @@ void PieceTokenizer::encode_between_added(std::string_view text,
   encode_part(all.substr(begin), encoding);
 }
 
+void PieceTokenizer::encode_words(std::string_view text, std::string& spelled,
+                                  Encoding& encoding) const {
+  for (size_t at = 0; at < text.size();) {
+    const size_t length = word_length(text, at, *table_.byte_level);
+    spelled.clear();
+    append_spelled_bytes(text.substr(at, length), spelled);
+    at += length;
+    const int32_t whole = table_.prefer_whole_words
+                              ? table_.vocabulary.find(spelled)
+                              : Vocabulary::kNone;
+    if (whole != Vocabulary::kNone) {
+      encoding.emit(whole);
+    } else {
+      encode_part(spelled, encoding);
+    }
+  }
+}
+
 void PieceTokenizer::emit_unknown(Encoding& encoding) const {
   if (!table_.unknown) return;
   if (table_.fuse_unknown && encoding.after_unknown) return;
@@ -87,6 +107,16 @@ void PieceTokenizer::emit_unknown(Encoding& encoding) const {
 std::string PieceTokenizer::decode(std::span<const int32_t> ids,
                                    bool skip_special) const {
   std::string text;
+  if (table_.byte_level) {
+    std::string all;
+    for (const int32_t id : ids) {
+      if (skip_special && is_special(id)) continue;
+      checked(id);
+      append_bytes(id, all);
+    }
+    append_valid(all, text);
+    return text;
+  }
   std::string run;  // of byte tokens
   const auto end_run = [&] {
     if (is_utf8(run)) {
@@ -147,6 +177,14 @@ void PieceTokenizer::append_bytes(int32_t id, std::string& out) const {
   const std::string_view piece = table_.vocabulary.piece(id);
   if (table_.kinds[static_cast<size_t>(id)] == TokenKind::kByte) {
     out += static_cast<char>(*parse_byte_piece(piece));
+    return;
+  }
+  if (table_.byte_level) {
+    if (table_.kinds[static_cast<size_t>(id)] == TokenKind::kText) {
+      append_unspelled_bytes(piece, out);
+    } else {
+      out += piece;
+    }
     return;
   }
   size_t at = 0;

@@ -1,5 +1,6 @@
-// What tokenizers with SentencePiece spelling share: U+2581 for a space,
-// `<0xNN>` for a byte. How pieces are merged is up to the derived class.
+// What tokenizers share, in either spelling: SentencePiece's, with U+2581 for a
+// space and `<0xNN>` for a byte, or byte-level. How pieces are merged is up to
+// the derived class.
 #ifndef CARAT_TEXT_PIECE_TOKENIZER_H_
 #define CARAT_TEXT_PIECE_TOKENIZER_H_
 
@@ -15,6 +16,7 @@
 #include "text/added_tokens.h"
 #include "text/adjacent_characters.h"
 #include "text/heap_merge.h"
+#include "text/pre_tokenizer.h"
 #include "text/vocabulary.h"
 
 namespace carat {
@@ -40,6 +42,11 @@ struct TokenTable {
   /// A space goes in front of text that begins the input or follows an added
   /// token. It stays when decoding.
   bool add_space_prefix = false;
+  /// Pieces spell bytes (text/byte_level.h), and text is first cut into words
+  /// by this rule. Without it, they are SentencePiece's.
+  std::optional<PreTokenizer> byte_level;
+  /// A word that is a piece is that piece, whatever merging would make of it.
+  bool prefer_whole_words = false;
 };
 
 /// Bytes that are not UTF-8 are encoded too: text is split into characters by
@@ -56,6 +63,7 @@ class PieceTokenizer : public Tokenizer {
   std::string bytes(int32_t id) const final;
   bool is_byte(int32_t id) const final;
   bool is_special(int32_t id) const final;
+  bool splits_characters() const final { return table_.byte_level.has_value(); }
   int32_t vocab_size() const final { return table_.vocabulary.size(); }
   std::optional<int32_t> bos() const final { return table_.bos; }
   std::span<const int32_t> eos() const final { return table_.eos; }
@@ -85,7 +93,7 @@ class PieceTokenizer : public Tokenizer {
 
   void emit_unknown(Encoding& encoding) const;
 
-  /// Appends the ids of `text`, not empty, spaces already spelled U+2581.
+  /// Appends the ids of `text`, not empty, spelled as the pieces are.
   virtual void encode_part(std::string_view text, Encoding& encoding) const = 0;
 
  private:
@@ -93,6 +101,8 @@ class PieceTokenizer : public Tokenizer {
   void append_bytes(int32_t id, std::string& out) const;
   void encode_between_added(std::string_view text, bool space_prefix,
                             std::string& spelled, Encoding& encoding) const;
+  void encode_words(std::string_view text, std::string& spelled,
+                    Encoding& encoding) const;
 
   TokenTable table_;
   std::array<int32_t, 256> byte_ids_;

@@ -18,10 +18,10 @@ namespace carat {
 /// Throws: Error{kCorrupt}, Error{kUnsupported} naming the file and the key.
 std::unique_ptr<Tokenizer> load_gguf_tokenizer(const GgufFile& file);
 
-/// From a Hugging Face tokenizer.json (BPE model with byte fallback). Where
-/// `eos` names ids, these end a generation instead of the tokens whose names
-/// say so.
-/// Throws: Error{kNotFound}, Error{kCorrupt}, Error{kUnsupported}.
+/// From a Hugging Face tokenizer.json (BPE with byte fallback, or byte-level).
+/// Where `eos` names ids, these end a generation instead of the tokens whose
+/// names say so. Throws: Error{kNotFound}, Error{kCorrupt},
+/// Error{kUnsupported}.
 std::unique_ptr<Tokenizer> load_json_tokenizer(
     const std::filesystem::path& path, std::span<const int32_t> eos = {});
 
@@ -29,6 +29,12 @@ std::unique_ptr<Tokenizer> load_json_tokenizer(
 std::unique_ptr<Tokenizer> load_json_tokenizer(
     std::span<const std::byte> bytes, const std::string& name,
     std::span<const int32_t> eos = {});
+
+/// What stands in where a model, called `name` in messages, has no tokenizer:
+/// ids without any text. encode() throws Error{kNotFound}.
+std::unique_ptr<Tokenizer> make_absent_tokenizer(const std::string& name,
+                                                 std::span<const int32_t> eos,
+                                                 int64_t vocab_size);
 
 /// That of a model folder: its tokenizer.json. A folder without one gives a
 /// tokenizer of `vocab_size` ids without any text: encode() throws

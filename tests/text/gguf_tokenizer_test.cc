@@ -150,8 +150,8 @@ TEST(GgufTokenizer, PiecesThatAreNotUtf8DecodeToUtf8) {
 TEST(GgufTokenizer, RefusesWhatItCantFollow) {
   GgufWriter no_model;
   expect_refused(no_model, ErrorCode::kCorrupt, "model is missing");
-  expect_refused(GgufWriter().add("tokenizer.ggml.model", "gpt2"),
-                 ErrorCode::kUnsupported, "model 'gpt2' is unsupported");
+  expect_refused(GgufWriter().add("tokenizer.ggml.model", "bert"),
+                 ErrorCode::kUnsupported, "model 'bert' is unsupported");
   expect_refused(GgufWriter().add("tokenizer.ggml.model", "llama"),
                  ErrorCode::kCorrupt, "tokens is missing");
   expect_refused(gguf_vocabulary({}), ErrorCode::kCorrupt, "tokens is empty");
@@ -180,6 +180,80 @@ TEST(GgufTokenizer, RefusesWhatItCantFollow) {
                        .add(std::string("tokenizer.ggml.") + key, uint32_t{1}),
                    ErrorCode::kCorrupt, std::string(key) + " is 1; expected");
   }
+}
+
+// "ab", "abc" and a space before "a"; then <|end|>, and an added "<b>".
+GgufWriter byte_level_vocabulary(const char* pre,
+                                 const std::vector<std::string>& merges) {
+  const std::vector<std::string> tokens = {"a",
+                                           "b",
+                                           "c",
+                                           "\xC4\xA0",
+                                           "ab",
+                                           "abc",
+                                           "\xC4\xA0"
+                                           "a",
+                                           "<|im_end|>",
+                                           "<b>",
+                                           "\xC3\xA3",
+                                           "\xC4\x81"};
+  const std::vector<int32_t> types = {1, 1, 1, 1, 1, 1, 1, 3, 4, 1, 1};
+  GgufWriter writer;
+  writer.add("tokenizer.ggml.model", "gpt2")
+      .add("tokenizer.ggml.pre", pre)
+      .add_array("tokenizer.ggml.tokens", tokens)
+      .add_array("tokenizer.ggml.token_type", types)
+      .add_array("tokenizer.ggml.merges", merges);
+  return writer;
+}
+
+const std::vector<std::string> kMerges = {"a b", "\xC4\xA0 a"};
+
+TEST(GgufTokenizer, ByteLevelMergesInsideWords) {
+  const auto tokenizer = load(byte_level_vocabulary("gpt-2", kMerges));
+  const auto encode = [&](const std::string& text, bool special = true) {
+    return tokenizer->encode(text, {.parse_special = special});
+  };
+  EXPECT_EQ(encode("abc ac"), (Ids{4, 2, 6, 2}));
+  EXPECT_EQ(encode("a<b>b<|im_end|>"), (Ids{0, 8, 1, 7}));
+  // Bytes without a piece vanish.
+  EXPECT_EQ(encode("xa<|im_end|>b", false), (Ids{0, 1}));
+  EXPECT_EQ(tokenizer->bytes(6), " a");
+  EXPECT_EQ(tokenizer->piece(6),
+            "\xC4\xA0"
+            "a");
+  EXPECT_EQ(tokenizer->bytes(8), "<b>");
+  EXPECT_EQ(tokenizer->bos(), std::nullopt);
+  EXPECT_EQ(Ids(tokenizer->eos().begin(), tokenizer->eos().end()), (Ids{7}));
+  // 9 is the byte E3, 10 is 01.
+  EXPECT_EQ(tokenizer->decode(Ids{0, 9, 10, 1}),
+            "a\xEF\xBF\xBD\x01"
+            "b");
+  StreamingDetokenizer stream(*tokenizer);
+  EXPECT_EQ(stream.push(9), "");
+  EXPECT_EQ(stream.push(0),
+            "\xEF\xBF\xBD"
+            "a");
+  EXPECT_EQ(stream.push(9), "");
+  EXPECT_EQ(stream.finish(), "\xEF\xBF\xBD");
+}
+
+TEST(GgufTokenizer, Llama3PrefersWholeWords) {
+  const auto tokenizer =
+      load(byte_level_vocabulary("llama-bpe", kMerges)
+               .add("tokenizer.ggml.bos_token_id", uint32_t{7}));
+  EXPECT_EQ(tokenizer->encode("abc ac"), (Ids{7, 5, 6, 2}));
+}
+
+TEST(GgufTokenizer, RefusesBrokenByteLevelVocabularies) {
+  expect_refused(byte_level_vocabulary("qwen2", kMerges),
+                 ErrorCode::kUnsupported, "pre 'qwen2' is unsupported");
+  expect_refused(byte_level_vocabulary("gpt-2", {"ab"}), ErrorCode::kCorrupt,
+                 "merges: 'ab'; expected two pieces");
+  expect_refused(byte_level_vocabulary("gpt-2", {"a a"}), ErrorCode::kCorrupt,
+                 "merges: 'aa' is not in tokens");
+  expect_refused(byte_level_vocabulary("gpt-2", {""}), ErrorCode::kCorrupt,
+                 "expected two pieces");
 }
 
 TEST(GgufTokenizer, TheMalformedFilesAreRefused) {

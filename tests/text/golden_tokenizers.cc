@@ -55,6 +55,14 @@ const Tokenizer* gemma3_from_gguf() {
   return tokenizer.get();
 }
 
+const Tokenizer* smollm2_from_gguf() {
+  static const std::unique_ptr<Tokenizer> tokenizer =
+      fs::exists(CARAT_REAL_LLAMA)
+          ? load_gguf_tokenizer(GgufFile(CARAT_REAL_LLAMA))
+          : nullptr;
+  return tokenizer.get();
+}
+
 std::vector<nlohmann::json> golden_rows(const std::string& name) {
   std::ifstream file(fs::path(CARAT_SHARED_DATA) / "tokenizer-goldens" / name);
   std::vector<nlohmann::json> rows;

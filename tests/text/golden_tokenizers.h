@@ -20,6 +20,10 @@ const Tokenizer* gemma3_from_json();
 /// there. Loaded once.
 const Tokenizer* gemma3_from_gguf();
 
+/// The vocabulary of the real SmolLM2 GGUF; nullptr if CARAT_REAL_LLAMA is not
+/// there. Loaded once.
+const Tokenizer* smollm2_from_gguf();
+
 /// The file of gemma3_from_json(); empty if there is none.
 std::filesystem::path gemma3_json_path();
 

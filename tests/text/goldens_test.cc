@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/text/golden_tokenizers.h"
+#include "tests/text/small_tokenizers.h"
 
 namespace carat {
 namespace {
@@ -171,6 +172,80 @@ TEST_F(StreamingGoldens, JsonChunks) {
 TEST_F(StreamingGoldens, GgufChunks) {
   CARAT_SKIP_WITHOUT(gemma3_from_gguf(), "the real 270M");
   check(*gemma3_from_gguf());
+}
+
+TEST(SmolLm2Goldens, EveryStringEncodesAndDecodesAsTheReference) {
+  const Tokenizer* tokenizer = smollm2_from_gguf();
+  CARAT_SKIP_WITHOUT(tokenizer, "the real SmolLM2");
+  const auto rows = golden_rows("smollm2.jsonl");
+  if (rows.empty()) GTEST_SKIP() << "needs the golden data";
+  ASSERT_EQ(rows.size(), 112u);
+  for (const auto& row : rows) {
+    const Ids ids = ids_of(row["ids"]);
+    const std::string text = from_hex(row["hex"]);
+    EXPECT_EQ(tokenizer->encode(text), ids) << row;
+    EXPECT_EQ(tokenizer->encode(text, {.parse_special = false}),
+              ids_or(row, "gguf_ids_no_special", "ids"))
+        << row;
+    const std::string decoded = row.value("decoded", row["text"]);
+    EXPECT_EQ(tokenizer->decode(ids), decoded) << row;
+    StreamingDetokenizer stream(*tokenizer);
+    std::string joined;
+    for (const int32_t id : ids) joined += stream.push(id);
+    EXPECT_EQ(joined + stream.finish(), decoded) << row;
+  }
+}
+
+// The same vocabulary as a tokenizer.json, as Hugging Face writes it.
+TEST(SmolLm2Goldens, TheJsonEncodesAlike) {
+  if (smollm2_from_gguf() == nullptr) {
+    GTEST_SKIP() << "needs the real SmolLM2: see tests/CMakeLists.txt";
+  }
+  const GgufFile file(CARAT_REAL_LLAMA);
+  const auto& tokens = *file.find_strings("tokenizer.ggml.tokens");
+  const auto& types = *file.find_ints("tokenizer.ggml.token_type");
+  nlohmann::json vocab = nlohmann::json::object();
+  nlohmann::json added = nlohmann::json::array();
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    vocab[std::string(tokens[i])] = i;
+    if (types[i] != 3) continue;
+    added.push_back({{"id", i}, {"content", tokens[i]}, {"special", true}});
+  }
+  const nlohmann::json byte_level = {{"type", "ByteLevel"},
+                                     {"add_prefix_space", false},
+                                     {"trim_offsets", true},
+                                     {"use_regex", true}};
+  const nlohmann::json json = {
+      {"version", "1.0"},
+      {"added_tokens", added},
+      {"normalizer", nullptr},
+      {"pre_tokenizer",
+       {{"type", "Sequence"},
+        {"pretokenizers",
+         {{{"type", "Digits"}, {"individual_digits", true}}, byte_level}}}},
+      {"post_processor", byte_level},
+      {"decoder", byte_level},
+      {"model",
+       {{"type", "BPE"},
+        {"byte_fallback", false},
+        {"vocab", vocab},
+        {"merges", *file.find_strings("tokenizer.ggml.merges")}}}};
+  const auto tokenizer = load_text(json.dump());
+  for (const auto& row : golden_rows("smollm2.jsonl")) {
+    EXPECT_EQ(tokenizer->encode(from_hex(row["hex"])), ids_of(row["ids"]))
+        << row;
+  }
+  EXPECT_EQ(Ids(tokenizer->eos().begin(), tokenizer->eos().end()), (Ids{2, 0}));
+}
+
+TEST(SmolLm2Goldens, KnowsItsSpecialTokens) {
+  const Tokenizer* tokenizer = smollm2_from_gguf();
+  CARAT_SKIP_WITHOUT(tokenizer, "the real SmolLM2");
+  EXPECT_EQ(tokenizer->vocab_size(), 49152);
+  EXPECT_EQ(tokenizer->bos(), std::nullopt);
+  EXPECT_EQ(Ids(tokenizer->eos().begin(), tokenizer->eos().end()), (Ids{2, 0}));
+  EXPECT_TRUE(tokenizer->is_special(1));
+  EXPECT_TRUE(tokenizer->splits_characters());
 }
 
 }  // namespace
