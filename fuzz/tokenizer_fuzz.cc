@@ -4,9 +4,10 @@
 //   cmake --preset fuzz && cmake --build --preset fuzz
 //   mkdir -p corpus && build/fuzz/tokenizer_fuzz -max_len=65536 corpus
 //
-// The first byte picks what the rest is: even, a tokenizer.json; odd, text for
-// a small vocabulary. Broken files to start from are in the golden data
-// (malformed-inputs/tokenizer), each with a byte put in front.
+// The first byte modulo 3 picks what the rest is: 0, a tokenizer.json; 1, text
+// for a small vocabulary; 2, a tokenizer.model. Broken files to start from are
+// in the golden data (malformed-inputs/tokenizer), each with a byte put in
+// front.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -93,11 +94,13 @@ std::vector<int32_t> encode(const Tokenizer& tokenizer, std::string_view text,
   return ids;
 }
 
-void read_json(std::string_view text) {
+void read_file(std::string_view text, bool is_json) {
   std::unique_ptr<Tokenizer> tokenizer;
   try {
-    tokenizer =
-        carat::load_json_tokenizer(std::as_bytes(std::span(text)), "input");
+    tokenizer = is_json ? carat::load_json_tokenizer(
+                              std::as_bytes(std::span(text)), "input")
+                        : carat::load_sentencepiece_tokenizer(
+                              std::as_bytes(std::span(text)), "input");
   } catch (const carat::Error&) {
     return;
   }
@@ -194,10 +197,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view text(reinterpret_cast<const char*>(data + 1),
                               size - 1);
-  if (data[0] % 2 == 0) {
-    read_json(text);
-  } else {
+  if (data[0] % 3 == 1) {
     use_text(text);
+  } else {
+    read_file(text, /*is_json=*/data[0] % 3 == 0);
   }
   return 0;
 }

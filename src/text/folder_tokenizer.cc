@@ -69,6 +69,10 @@ std::unique_ptr<Tokenizer> load_folder_tokenizer(
   if (std::filesystem::exists(path, ignored)) {
     return load_json_tokenizer(path, eos);
   }
+  const std::filesystem::path model = folder / "tokenizer.model";
+  if (std::filesystem::exists(model, ignored)) {
+    return load_sentencepiece_tokenizer(model, eos);
+  }
   return make_absent_tokenizer(folder.string(), eos, vocab_size);
 }
 

@@ -13,32 +13,13 @@
 #include "formats/quote.h"
 #include "text/bpe_tokenizer.h"
 #include "text/spm_tokenizer.h"
+#include "text/token_table.h"
 #include "text/tokenizer_loader.h"
 
 namespace carat {
 namespace {
 
 using Strings = std::vector<std::string_view>;
-
-enum GgufTokenType : int64_t {
-  kUndefined = 0,
-  kNormal = 1,
-  kUnknown = 2,
-  kControl = 3,
-  kUserDefined = 4,
-  kUnused = 5,
-  kByte = 6,
-};
-
-// Converters leave these user-defined in some files. The reference takes them
-// for control tokens: text may not write them unless special tokens are parsed.
-constexpr std::array<std::string_view, 2> kControlByName = {"<end_of_turn>",
-                                                            "</s>"};
-
-// Chat models end their turn with these, whether or not the file says so.
-constexpr std::array<std::string_view, 5> kEndOfTurn = {
-    "<end_of_turn>", "<|im_end|>", "<|eot_id|>", "<|endoftext|>",
-    "<|end_of_text|>"};
 
 /// A rule that tokenizer.ggml.pre names.
 struct NamedRule {
@@ -135,21 +116,6 @@ std::vector<TokenKind> read_kinds(const GgufFile& file, const Strings& tokens,
   return kinds;
 }
 
-AddedTokens find_added(const Strings& tokens,
-                       const std::vector<TokenKind>& kinds) {
-  std::vector<AddedToken> added;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    if (kinds[i] != TokenKind::kAdded && kinds[i] != TokenKind::kSpecial) {
-      continue;
-    }
-    const bool by_name = std::find(kControlByName.begin(), kControlByName.end(),
-                                   tokens[i]) != kControlByName.end();
-    added.push_back({tokens[i], static_cast<int32_t>(i),
-                     kinds[i] == TokenKind::kSpecial || by_name});
-  }
-  return AddedTokens(std::move(added));
-}
-
 /// The id that `key` names. Without the key, `fallback` if it is a special
 /// token: SentencePiece's customary place, which older converters leave out.
 std::optional<int32_t> read_id(const GgufFile& file, const std::string& key,
@@ -171,24 +137,14 @@ std::optional<int32_t> read_id(const GgufFile& file, const std::string& key,
   return std::nullopt;
 }
 
-std::vector<int32_t> find_eos(const GgufFile& file, const TokenTable& table) {
-  std::vector<int32_t> eos;
-  const auto add = [&](std::optional<int32_t> id) {
-    if (id && std::find(eos.begin(), eos.end(), *id) == eos.end()) {
-      eos.push_back(*id);
-    }
-  };
-  add(read_id(file, "eos_token_id", table.kinds,
-              table.byte_level ? std::nullopt : std::optional<size_t>(2)));
-  add(read_id(file, "eot_token_id", table.kinds));
-  for (const std::string_view name : kEndOfTurn) {
-    const auto match = table.added.match(name, 0, /*parse_special=*/true);
-    if (match && match->length == name.size() &&
-        table.kinds[static_cast<size_t>(match->id)] == TokenKind::kSpecial) {
-      add(match->id);
-    }
+void find_eos(const GgufFile& file, TokenTable& table) {
+  const auto customary =
+      table.byte_level ? std::nullopt : std::optional<size_t>(2);
+  for (const auto& id : {read_id(file, "eos_token_id", table.kinds, customary),
+                         read_id(file, "eot_token_id", table.kinds)}) {
+    if (id) add_eos(*id, table);
   }
-  return eos;
+  add_turn_ends(table);
 }
 
 /// What both models have: pieces, kinds and added tokens.
@@ -196,17 +152,7 @@ TokenTable read_table(const GgufFile& file, const Strings& tokens,
                       bool spells_bytes) {
   TokenTable table;
   table.kinds = read_kinds(file, tokens, spells_bytes);
-  size_t bytes = 0;
-  for (const std::string_view token : tokens) bytes += token.size();
-  table.vocabulary.reserve(tokens.size(), bytes);
-  for (const std::string_view token : tokens) table.vocabulary.add(token);
-  std::vector<bool> mergeable(tokens.size());
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    mergeable[i] = table.kinds[i] == TokenKind::kText ||
-                   table.kinds[i] == TokenKind::kAdded;
-  }
-  table.vocabulary.build_index(mergeable);
-  table.added = find_added(tokens, table.kinds);
+  add_pieces(tokens, table);
   return table;
 }
 
@@ -218,7 +164,7 @@ std::unique_ptr<Tokenizer> load_spm(const GgufFile& file) {
   if (file.find_bool("tokenizer.ggml.add_bos_token").value_or(true)) {
     table.bos = bos;
   }
-  table.eos = find_eos(file, table);
+  find_eos(file, table);
   table.unknown = read_id(file, "unknown_token_id", table.kinds, 0);
   table.add_space_prefix =
       file.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
@@ -278,7 +224,7 @@ std::unique_ptr<Tokenizer> load_byte_level(const GgufFile& file) {
   if (file.find_bool("tokenizer.ggml.add_bos_token").value_or(rule.is_llama3)) {
     table.bos = bos;
   }
-  table.eos = find_eos(file, table);
+  find_eos(file, table);
   MergeTable merges = read_merges(file, table.vocabulary);
   return std::make_unique<BpeTokenizer>(std::move(table), std::move(merges),
                                         /*cut_text=*/false);
