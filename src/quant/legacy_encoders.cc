@@ -1,0 +1,93 @@
+#include "quant/legacy_encoders.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "quant/rounding.h"
+#include "quant/store_le.h"
+
+namespace carat {
+namespace {
+
+constexpr int kValues = 32;
+
+/// The number of largest magnitude, with its sign.
+float extreme(const float* values) {
+  float lowest = 0, highest = 0;
+  for (int i = 0; i < kValues; ++i) {
+    lowest = std::min(lowest, values[i]);
+    highest = std::max(highest, values[i]);
+  }
+  return -lowest > highest ? lowest : highest;
+}
+
+float inverse(float x) { return x == 0 ? 0 : 1 / x; }
+
+/// Low nibbles are the first half's codes, high ones the second's.
+void pack_nibbles(const uint8_t* codes, std::byte* out) {
+  for (int i = 0; i < kValues / 2; ++i) {
+    out[i] = static_cast<std::byte>((codes[i] & 0xf) |
+                                    (codes[i + kValues / 2] & 0xf) << 4);
+  }
+}
+
+uint32_t fifth_bits(const uint8_t* codes) {
+  uint32_t bits = 0;
+  for (int i = 0; i < kValues; ++i) {
+    bits |= static_cast<uint32_t>(codes[i] >> 4) << i;
+  }
+  return bits;
+}
+
+void choose_codes(const float* values, float factor, float zero, float most,
+                  uint8_t* codes) {
+  for (int i = 0; i < kValues; ++i) {
+    codes[i] = nearest_code(values[i] * factor + zero, most);
+  }
+}
+
+}  // namespace
+
+bool encode_q4_0(const float* values, std::byte* block) {
+  const float scale = extreme(values) / -8;
+  uint8_t codes[kValues];
+  choose_codes(values, inverse(scale), 8, 15, codes);
+  pack_nibbles(codes, block + 2);
+  return std::isfinite(store_f16(block, scale));
+}
+
+bool encode_q5_0(const float* values, std::byte* block) {
+  const float scale = extreme(values) / -16;
+  uint8_t codes[kValues];
+  choose_codes(values, inverse(scale), 16, 31, codes);
+  store_le(block + 2, fifth_bits(codes));
+  pack_nibbles(codes, block + 6);
+  return std::isfinite(store_f16(block, scale));
+}
+
+bool encode_q5_1(const float* values, std::byte* block) {
+  const auto [low, high] = std::minmax_element(values, values + kValues);
+  const float minimum = *low;
+  const float scale = (*high - minimum) / 31;
+  const float factor = inverse(scale);
+  uint8_t codes[kValues];
+  choose_codes(values, factor, -minimum * factor, 31, codes);
+  store_le(block + 4, fifth_bits(codes));
+  pack_nibbles(codes, block + 8);
+  return std::isfinite(store_f16(block, scale)) &&
+         std::isfinite(store_f16(block + 2, minimum));
+}
+
+bool encode_q8_0(const float* values, std::byte* block) {
+  const float scale = std::fabs(extreme(values)) / 127;
+  const float factor = inverse(scale);
+  for (int i = 0; i < kValues; ++i) {
+    // Codes about 128, then made signed.
+    block[2 + i] = static_cast<std::byte>(
+        nearest_code(values[i] * factor + 128, 255) ^ 0x80);
+  }
+  return std::isfinite(store_f16(block, scale));
+}
+
+}  // namespace carat

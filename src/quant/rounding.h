@@ -1,0 +1,38 @@
+// Numbers -> codes, the same on every machine.
+#ifndef CARAT_QUANT_ROUNDING_H_
+#define CARAT_QUANT_ROUNDING_H_
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <span>
+
+namespace carat {
+
+/// Rounds to the nearest integer, ties to even, for |x| below 2^22; what a
+/// compiler turns into vectors without knowing an instruction for it.
+template <class Number>
+Number round_even(Number x) {
+  constexpr float kRound = 0x1.8p23f;
+  return (x + kRound) - kRound;
+}
+
+/// The nearest of the codes 0 to `most`. A NaN becomes 0.
+inline uint8_t nearest_code(float x, float most) {
+  const float low = x > 0.0f ? x : 0.0f;
+  return static_cast<uint8_t>(round_even(low < most ? low : most));
+}
+
+/// The largest magnitude; infinite if there is an infinity or a NaN.
+inline float largest_magnitude(std::span<const float> values) {
+  uint32_t largest = 0;
+  for (const float value : values) {
+    largest = std::max(largest, std::bit_cast<uint32_t>(value) & 0x7fffffffu);
+  }
+  return largest > 0x7f800000u ? INFINITY : std::bit_cast<float>(largest);
+}
+
+}  // namespace carat
+
+#endif  // CARAT_QUANT_ROUNDING_H_
