@@ -10,6 +10,7 @@
 #include "cli/default_model.h"
 #include "cli/interrupt.h"
 #include "fmt/format.h"
+#include "model/quantization_plan.h"
 
 namespace carat::cli {
 namespace {
@@ -137,6 +138,13 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags) {
                  "without it")
       ->check(whole_number(1))
       ->option_text("N");
+  app.add_option("--quantize", flags.quantize,
+                 fmt::format("Quantise F32, F16 and BF16 weights to this type "
+                             "while loading, as carat quantize would: {}; "
+                             "without it, to 8 bits",
+                             fmt::join(quantization_names(), ", ")))
+      ->check(CLI::IsMember(quantization_names()))
+      ->option_text("TYPE");
 }
 
 std::unique_ptr<Engine> load_engine(const EngineFlags& flags) {
@@ -147,6 +155,7 @@ std::unique_ptr<Engine> load_engine(const EngineFlags& flags) {
   options.threads = flags.threads;
   options.pin_threads = true;
   options.context_tokens = flags.context;
+  options.quantize = flags.quantize;
   options.on_load = [&bar](int64_t done, int64_t total) {
     bar.update(done, total);
     return !interrupted();

@@ -42,6 +42,7 @@ struct EngineFlags {
   std::string isa = "auto";
   int threads = 0;
   std::optional<int64_t> context;
+  std::string quantize;
 };
 void add_model_flag(CLI::App& app, std::string& model);
 void add_engine_flags(CLI::App& app, EngineFlags& flags);

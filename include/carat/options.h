@@ -30,6 +30,10 @@ struct EngineOptions {
   /// Most positions a session can hold; nullopt: what the model was trained
   /// for. Memory is used as it fills, not before.
   std::optional<int64_t> context_tokens;
+  /// Quantise dense matrices (F32, F16, BF16) to this type while loading, as
+  /// quantize_model would: a name of its types; empty: 8 bits in groups of 32
+  /// (the reference backend: as they are). Quantised matrices stay as they are.
+  std::string quantize;
   /// (done, total) in bytes of the file's tensors.
   ProgressCallback on_load;
 };

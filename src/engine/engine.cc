@@ -10,6 +10,8 @@ namespace carat {
 std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path,
                                      const EngineOptions& options) {
   auto impl = std::make_unique<Impl>();
+  const QuantizationType* quantize =
+      options.quantize.empty() ? nullptr : &find_quantization(options.quantize);
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(path);
   impl->config = checkpoint->config();
   impl->chat_template = checkpoint->chat_template();
@@ -21,7 +23,8 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path,
                                 .threads = options.threads,
                                 .pin_threads = options.pin_threads});
   impl->tokenizer = load_checked_tokenizer(*checkpoint);
-  impl->model = load_model(*checkpoint, *impl->backend, options.on_load);
+  impl->model =
+      load_model(*checkpoint, *impl->backend, options.on_load, quantize);
   impl->cache =
       std::make_unique<KvCache>(*impl->backend, impl->model->cache_shape());
   impl->workspace = std::make_unique<Workspace>(*impl->backend, impl->config);

@@ -52,6 +52,10 @@ class GgufCheckpoint : public Checkpoint {
     return file_.tensors();
   }
   std::unique_ptr<Tokenizer> load_tokenizer() const override {
+    // llama.cpp's word for a model that runs on ids alone.
+    if (file_.find_string("tokenizer.ggml.model") == "none") {
+      return make_absent_tokenizer(path_.string(), {}, config_.vocab_size);
+    }
     return load_gguf_tokenizer(file_);
   }
   std::string chat_template() const override {

@@ -23,8 +23,9 @@ std::unique_ptr<Model> make_model(const Checkpoint& checkpoint,
 
 std::unique_ptr<Model> load_model(const Checkpoint& checkpoint,
                                   Backend& backend,
-                                  const ProgressCallback& on_load) {
-  WeightLoader loader(checkpoint, &backend, on_load);
+                                  const ProgressCallback& on_load,
+                                  const QuantizationType* quantize) {
+  WeightLoader loader(checkpoint, &backend, on_load, quantize);
   return make_model(checkpoint, loader);
 }
 

@@ -10,10 +10,12 @@
 
 namespace carat {
 
+/// `quantize` may be null: see WeightLoader.
 /// Throws: Error{kUnsupported} for an unknown model_type; as WeightLoader.
 std::unique_ptr<Model> load_model(const Checkpoint& checkpoint,
                                   Backend& backend,
-                                  const ProgressCallback& on_load);
+                                  const ProgressCallback& on_load,
+                                  const QuantizationType* quantize = nullptr);
 
 /// Checks what load_model would: the family, and that every weight is there in
 /// its shape and in an encoding that has a decoder. Reads no weights.

@@ -12,6 +12,7 @@
 #include "carat/error.h"
 #include "formats/pending_output.h"
 #include "formats/safetensors_writer.h"
+#include "model/mlx_config.h"
 #include "model/shapes.h"
 #include "quant/random_blocks.h"
 
@@ -29,49 +30,12 @@ int bits_of(Encoding encoding) {
   return 8 * info.block_bytes / info.block_values;
 }
 
-Json config_json(const ModelConfig& config, int bits) {
-  Json types = Json::array();
-  int64_t window = 0;
-  LayerConfig local, global = {0, 1e6, 1.0};
-  for (const LayerConfig& layer : config.layers) {
-    const bool is_global = layer.sliding_window == 0;
-    types.push_back(is_global ? "full_attention" : "sliding_attention");
-    (is_global ? global : local) = layer;
-    if (!is_global) window = layer.sliding_window;
-  }
-  const Json quantization = {
-      {"group_size", kGroup}, {"bits", bits}, {"mode", "affine"}};
-  Json json = {{"architectures", {"Gemma3ForCausalLM"}},
-               {"_name_or_path", config.name + " with random weights"},
-               {"model_type", "gemma3_text"},
-               {"hidden_size", config.hidden_size},
-               {"intermediate_size", config.intermediate_size},
-               {"num_hidden_layers", config.layers.size()},
-               {"num_attention_heads", config.num_attention_heads},
-               {"num_key_value_heads", config.num_key_value_heads},
-               {"head_dim", config.head_dim},
-               {"vocab_size", config.vocab_size},
-               {"max_position_embeddings", config.max_position_embeddings},
-               {"rms_norm_eps", config.rms_norm_eps},
-               {"query_pre_attn_scalar", config.query_pre_attn_scalar},
-               {"hidden_activation", "gelu_pytorch_tanh"},
-               {"attention_bias", false},
-               {"tie_word_embeddings", true},
-               {"sliding_window_pattern", 6},
-               {"layer_types", types},
-               {"rope_theta", global.rope_theta},
-               {"rope_local_base_freq", local.rope_theta},
-               {"bos_token_id", 2},
-               {"eos_token_id", 1},
-               {"pad_token_id", 0},
-               {"torch_dtype", "bfloat16"},
-               {"quantization", quantization},
-               {"quantization_config", quantization}};
-  if (window > 0) json["sliding_window"] = window;
-  if (global.rope_factor != 1) {
-    json["rope_scaling"] = {{"rope_type", "linear"},
-                            {"factor", global.rope_factor}};
-  }
+Json config_json(ModelConfig config, int bits) {
+  config.name += " with random weights";
+  Json json = mlx_config_json(config, bits, kGroup, /*tied=*/true);
+  json["bos_token_id"] = 2;
+  json["eos_token_id"] = 1;
+  json["pad_token_id"] = 0;
   return json;
 }
 

@@ -10,6 +10,7 @@
 #include "carat/error.h"
 #include "formats/gguf.h"
 #include "formats/gguf_writer.h"
+#include "model/gguf_config.h"
 #include "model/shapes.h"
 #include "model/synthetic_folder.h"
 #include "quant/random_blocks.h"
@@ -133,41 +134,6 @@ void add_vocabulary(GgufFileWriter& writer, const VocabularyArrays& arrays) {
   writer.add("tokenizer.ggml.add_space_prefix", false);
 }
 
-void add_config(GgufFileWriter& writer, const ModelConfig& config) {
-  const auto count = [&](std::string_view key, int64_t value) {
-    writer.add("gemma3." + std::string(key), static_cast<uint32_t>(value));
-  };
-  writer.add("general.architecture", "gemma3");
-  writer.add("general.name", config.name + " with random weights");
-  writer.add("general.quantization_version", uint32_t{2});
-  count("context_length", config.max_position_embeddings);
-  count("embedding_length", config.hidden_size);
-  count("block_count", std::ssize(config.layers));
-  count("feed_forward_length", config.intermediate_size);
-  count("attention.head_count", config.num_attention_heads);
-  count("attention.head_count_kv", config.num_key_value_heads);
-  count("attention.key_length", config.head_dim);
-  count("attention.value_length", config.head_dim);
-  writer.add("gemma3.attention.layer_norm_rms_epsilon",
-             static_cast<float>(config.rms_norm_eps));
-  // GGUF keeps one window and one global theta; the pattern is Gemma 3's own.
-  for (const LayerConfig& layer : config.layers) {
-    if (layer.sliding_window == 0) continue;
-    count("attention.sliding_window", layer.sliding_window);
-    break;
-  }
-  for (const LayerConfig& layer : config.layers) {
-    if (layer.sliding_window != 0) continue;
-    writer.add("gemma3.rope.freq_base", static_cast<float>(layer.rope_theta));
-    if (layer.rope_factor != 1) {
-      writer.add("gemma3.rope.scaling.type", "linear");
-      writer.add("gemma3.rope.scaling.factor",
-                 static_cast<float>(layer.rope_factor));
-    }
-    break;
-  }
-}
-
 /// The bytes of one tensor, a bounded piece at a time.
 class TensorBytes {
  public:
@@ -251,7 +217,9 @@ void write_synthetic_model(const std::filesystem::path& path,
                     std::to_string(config.vocab_size));
   }
   GgufFileWriter writer(path);
-  add_config(writer, config);
+  ModelConfig named = config;
+  named.name += " with random weights";
+  write_gguf_config(writer, named);
   add_vocabulary(
       writer, options.vocabulary_from
                   ? copy_vocabulary(*options.vocabulary_from, config.vocab_size)

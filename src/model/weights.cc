@@ -2,6 +2,7 @@
 
 #include "carat/error.h"
 #include "quant/decoder.h"
+#include "quant/quantizing_source.h"
 
 namespace carat {
 namespace {
@@ -18,8 +19,12 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 }  // namespace
 
 WeightLoader::WeightLoader(const Checkpoint& checkpoint, Backend* backend,
-                           const ProgressCallback& on_load)
-    : checkpoint_(checkpoint), backend_(backend), on_load_(on_load) {
+                           const ProgressCallback& on_load,
+                           const QuantizationType* quantize)
+    : checkpoint_(checkpoint),
+      backend_(backend),
+      on_load_(on_load),
+      quantize_(quantize) {
   for (const RawTensor& tensor : checkpoint.tensors()) {
     total_bytes_ += tensor.bytes();
   }
@@ -60,7 +65,15 @@ void WeightLoader::finish(const RawTensor& tensor) {
 std::unique_ptr<PackedMatrix> WeightLoader::matrix(const std::string& role,
                                                    int64_t rows, int64_t cols) {
   const RawTensor& tensor = require_tensor(role, rows, cols);
-  const std::unique_ptr<WeightSource> source = make_weight_source(tensor);
+  std::unique_ptr<WeightSource> source = make_weight_source(tensor);
+  if (quantize_ != nullptr && tensor.encoding <= Encoding::kBF16) {
+    const Encoding encoding =
+        plan_encoding(*quantize_, role, std::ssize(checkpoint_.config().layers),
+                      cols, !has("lm_head"));
+    if (encoding > Encoding::kBF16) {
+      source = make_quantizing_source(std::move(source), encoding);
+    }
+  }
   if (backend_ == nullptr) return nullptr;
   std::unique_ptr<PackedMatrix> packed = backend_->pack(*source);
   finish(tensor);

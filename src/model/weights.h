@@ -9,6 +9,7 @@
 #include "backend/backend.h"
 #include "carat/options.h"
 #include "model/checkpoint.h"
+#include "model/quantization_plan.h"
 
 namespace carat {
 
@@ -18,9 +19,11 @@ namespace carat {
 class WeightLoader {
  public:
   /// All must outlive the loader. `on_load` may be empty. Without a backend it
-  /// only checks: what it returns is null.
+  /// only checks: what it returns is null. With `quantize`, dense matrices are
+  /// quantised to what plan_encoding says.
   WeightLoader(const Checkpoint& checkpoint, Backend* backend,
-               const ProgressCallback& on_load);
+               const ProgressCallback& on_load,
+               const QuantizationType* quantize = nullptr);
 
   /// The matrix [rows, cols]. Throws: Error{kCorrupt} if it is missing or has
   /// another shape, Error{kCancelled}, Error{kOutOfMemory}.
@@ -40,6 +43,7 @@ class WeightLoader {
   const Checkpoint& checkpoint_;
   Backend* backend_;
   const ProgressCallback& on_load_;
+  const QuantizationType* quantize_;
   int64_t total_bytes_ = 0;
   int64_t done_bytes_ = 0;
 };

@@ -100,7 +100,8 @@ TEST_F(CliTest, HelpIsPrintedEverywhere) {
   }
   for (const std::string command :
        {"generate", "tokenize", "detokenize", "inspect", "logits", "perplexity",
-        "bench", "synthesize"}) {
+        "bench", "synthesize",
+        "quantize"}) {
     SCOPED_TRACE(command);
     const Outcome outcome = run(command + " --help");
     EXPECT_EQ(outcome.exit_code, 0);

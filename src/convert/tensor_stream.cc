@@ -1,0 +1,127 @@
+#include "convert/tensor_stream.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <utility>
+
+#include "carat/error.h"
+#include "quant/decoder.h"
+#include "quant/rounding.h"
+
+namespace carat {
+namespace {
+
+// Numbers encoded between two writes, and by a thread at a time: its scratch
+// should stay in its cache.
+constexpr int64_t kChunkValues = 16 << 20;
+constexpr int64_t kPieceValues = 1 << 16;
+
+/// Rows of another source, in heads, as pairs.
+class PairedOrder final : public WeightSource {
+ public:
+  PairedOrder(std::unique_ptr<WeightSource> source, int64_t head_rows)
+      : WeightSource(source->rows(), source->cols(), source->layout()),
+        source_(std::move(source)),
+        head_rows_(head_rows) {}
+
+  void read(int64_t, int64_t, QuantizedMatrix&) const override {}
+  void read_f32(int64_t first, int64_t count, float* out) const override {
+    for (int64_t row = first; row < first + count; ++row) {
+      const int64_t in_head = row % head_rows_;
+      const int64_t from =
+          row - in_head + in_head % 2 * (head_rows_ / 2) + in_head / 2;
+      source_->read_f32(from, 1, out);
+      out += cols();
+    }
+  }
+
+ private:
+  std::unique_ptr<WeightSource> source_;
+  int64_t head_rows_;
+};
+
+}  // namespace
+
+TensorStream::TensorStream(const Checkpoint& checkpoint, ThreadPool& pool,
+                           const ProgressCallback& on_progress)
+    : checkpoint_(checkpoint), pool_(pool), on_progress_(on_progress) {
+  for (const RawTensor& tensor : checkpoint.tensors()) {
+    total_bytes_ += tensor.bytes();
+  }
+}
+
+EncodedRows TensorStream::copy(const RawTensor& tensor, Encoding encoding,
+                               int64_t head_rows, const Write& write) {
+  std::unique_ptr<WeightSource> source = make_weight_source(tensor);
+  if (head_rows > 0) {
+    source = std::make_unique<PairedOrder>(std::move(source), head_rows);
+  }
+  const int64_t rows = source->rows();
+  const int64_t cols = source->cols();
+  const EncodingInfo& info = encoding_info(encoding);
+  const int64_t row_bytes = cols / info.block_values * info.block_bytes;
+  const int64_t groups = is_affine(encoding) ? cols / kMlxGroup : 0;
+  EncodedRows affine;
+  affine.scales.resize(static_cast<size_t>(rows * groups * 2));
+  affine.biases.resize(static_cast<size_t>(rows * groups * 2));
+  std::vector<std::byte> encoded;
+  const int64_t chunk = std::clamp<int64_t>(kChunkValues / cols, 1, rows);
+  const int64_t piece = std::clamp<int64_t>(kPieceValues / cols, 1, chunk);
+  encoded.resize(static_cast<size_t>(chunk * row_bytes));
+  for (int64_t first = 0; first < rows; first += chunk) {
+    const int64_t count = std::min(chunk, rows - first);
+    std::atomic<bool> finite = true;
+    pool_.for_range(count, [&](int64_t begin, int64_t end) {
+      std::vector<float> values;
+      EncodedRows part;
+      for (int64_t row = begin; row < end; row += piece) {
+        const int64_t some = std::min(piece, end - row);
+        encode_rows(*source, first + row, some, encoding, values, part);
+        if (largest_magnitude(values) == INFINITY) finite = false;
+        std::ranges::copy(part.data, encoded.begin() + row * row_bytes);
+        const int64_t group = (first + row) * groups * 2;
+        std::ranges::copy(part.scales, affine.scales.begin() + group);
+        std::ranges::copy(part.biases, affine.biases.begin() + group);
+      }
+    });
+    if (!finite) {
+      throw Error(ErrorCode::kCorrupt, checkpoint_.path().string() +
+                                           ": tensor " + tensor.name +
+                                           " has a number that is not finite");
+    }
+    write(std::span(encoded).first(static_cast<size_t>(count * row_bytes)));
+    advance(tensor, first, count);
+  }
+  return affine;
+}
+
+void TensorStream::finish(const RawTensor& tensor) {
+  checkpoint_.release(tensor);
+  done_bytes_ += tensor.bytes();
+  report();
+}
+
+void TensorStream::advance(const RawTensor& tensor, int64_t first,
+                           int64_t count) {
+  const auto rows_of = [&](std::span<const std::byte> bytes) {
+    const size_t row = bytes.size() / static_cast<size_t>(tensor.rows());
+    return bytes.subspan(static_cast<size_t>(first) * row,
+                         static_cast<size_t>(count) * row);
+  };
+  RawTensor part = tensor;
+  part.data = rows_of(tensor.data);
+  part.affine.scales = rows_of(tensor.affine.scales);
+  part.affine.biases = rows_of(tensor.affine.biases);
+  checkpoint_.release(part);
+  done_bytes_ += part.bytes();
+  report();
+}
+
+void TensorStream::report() {
+  if (on_progress_ && !on_progress_(done_bytes_, total_bytes_)) {
+    throw Error(ErrorCode::kCancelled, "quantising was cancelled");
+  }
+}
+
+}  // namespace carat
