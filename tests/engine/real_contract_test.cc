@@ -25,12 +25,14 @@ constexpr int64_t kWhole = INT64_MAX;
 
 class RealContractTest : public RealModelTest {
  protected:
-  static std::unique_ptr<Engine> load(const std::string& isa, int threads) {
+  static std::unique_ptr<Engine> load(
+      const std::string& isa, int threads,
+      const std::filesystem::path& path = real_model_path()) {
     EngineOptions options;
     options.backend = "cpu";
     options.isa = isa;
     options.threads = threads;
-    return Engine::load(real_model_path(), options);
+    return Engine::load(path, options);
   }
 
   // Ordinary ids, whatever text is at hand: this file, over and over.
@@ -73,6 +75,24 @@ TEST_F(RealContractTest, SlowEveryChunkSizeAndModeAtEveryLength) {
                   expected)
           << length << " tokens, chunk " << chunk;
     }
+  }
+}
+
+TEST_F(RealContractTest, LlamaLikewise) {
+  if (!std::filesystem::exists(real_llama_path())) {
+    GTEST_SKIP() << "the real SmolLM2 is absent: " << real_llama_path();
+  }
+  const auto engine = load("auto", 2, real_llama_path());
+  const auto one = load("auto", 1, real_llama_path());
+  for (const int64_t length : {1, 65, 200}) {
+    const Answer expected = answer(*engine, length, PrefillMode::kFull, kWhole);
+    for (const int64_t chunk : {int64_t{7}, int64_t{64}, kWhole}) {
+      EXPECT_TRUE(answer(*engine, length, PrefillMode::kChunked, chunk) ==
+                  expected)
+          << length << " tokens, chunk " << chunk;
+    }
+    EXPECT_TRUE(answer(*one, length, PrefillMode::kChunked, 100) == expected)
+        << length << " tokens, one thread";
   }
 }
 

@@ -1,4 +1,4 @@
-// The real 270M against transformers' f32 values on the same file.
+// The real models against transformers' f32 values on the same files.
 #include <algorithm>
 #include <cmath>
 
@@ -8,10 +8,11 @@
 namespace carat {
 namespace {
 
-std::unique_ptr<Engine> load(const std::string& backend) {
+std::unique_ptr<Engine> load(const RealModel& model,
+                             const std::string& backend) {
   EngineOptions options;
   options.backend = backend;
-  return Engine::load(real_model_path(), options);
+  return Engine::load(model.path, options);
 }
 
 // Checks the last position's ten best logits, and the greedy continuation as
@@ -20,9 +21,9 @@ void expect_prompt(Engine& engine, const nlohmann::json& prompt, double bound,
                    double near_tie) {
   SCOPED_TRACE(prompt["name"].get<std::string>());
   const auto ids = prompt["ids"].get<std::vector<int32_t>>();
-  if (prompt.contains("text")) {
-    EXPECT_EQ(engine.tokenizer().encode(prompt["text"].get<std::string>()),
-              ids);
+  for (const char* key : {"text", "rendered"}) {
+    if (!prompt.contains(key)) continue;
+    EXPECT_EQ(engine.tokenizer().encode(prompt[key].get<std::string>()), ids);
   }
 
   Session session(engine);
@@ -56,37 +57,46 @@ double mean_nll(Engine& engine, const std::vector<int32_t>& ids) {
   return sum / static_cast<double>(ids.size() - 1);
 }
 
-TEST_F(RealGoldenTest, SlowReferencePromptsAreEqual) {
-  const auto engine = load("reference");
+TEST_P(RealGoldenTest, SlowReferencePromptsAreEqual) {
+  const auto engine = load(GetParam(), "reference");
   for (const auto& prompt : golden_["prompts"]) {
     // An error of 1e-3 is what separates the f32 engines' orders of sums.
     expect_prompt(*engine, prompt, 1e-3, 2e-3);
   }
 }
 
-TEST_F(RealGoldenTest, SlowReferencePerplexityIsWithinOneInThousand) {
-  const auto engine = load("reference");
+TEST_P(RealGoldenTest, SlowReferencePerplexityIsWithinOneInThousand) {
+  const auto engine = load(GetParam(), "reference");
   const auto& ppl = golden_["ppl"];
   const double nll = mean_nll(*engine, ppl["ids"].get<std::vector<int32_t>>());
   EXPECT_NEAR(nll, ppl["nll_mean"].get<double>(), 1e-4);
 }
 
-TEST_F(RealGoldenTest, CpuPromptsAreEqualUntilANearTie) {
-  const auto engine = load("cpu");
+TEST_P(RealGoldenTest, CpuPromptsAreEqualUntilANearTie) {
+  const auto engine = load(GetParam(), "cpu");
   for (const auto& prompt : golden_["prompts"]) {
-    // What int8 activations cost on this model (llama.cpp: 0.27 to 0.76); most
-    // of it moves all logits together.
+    // What int8 activations cost on these models (llama.cpp: 0.27 to 0.76);
+    // most of it moves all logits together.
     expect_prompt(*engine, prompt, 1.0, 0.8);
   }
 }
 
-TEST_F(RealGoldenTest, CpuPerplexityIsWithinFourInThousand) {
-  const auto engine = load("cpu");
+TEST_P(RealGoldenTest, CpuPerplexityIsWithinTheModelsBound) {
+  const auto engine = load(GetParam(), "cpu");
   const auto& ppl = golden_["ppl"];
   const double nll = mean_nll(*engine, ppl["ids"].get<std::vector<int32_t>>());
   const double ratio = std::exp(nll - ppl["nll_mean"].get<double>());
-  EXPECT_NEAR(ratio, 1.0, 0.004);
+  EXPECT_NEAR(ratio, 1.0, GetParam().cpu_perplexity_bound);
 }
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, RealGoldenTest,
+    testing::Values(RealModel{"gemma3_270m", real_model_path(),
+                              "expected-gemma3-270m.json", 0.004},
+                    // llama.cpp: 0.0035.
+                    RealModel{"smollm2_135m", real_llama_path(),
+                              "expected-smollm2-135m.json", 0.005}),
+    [](const auto& test) { return std::string(test.param.name); });
 
 }  // namespace
 }  // namespace carat
