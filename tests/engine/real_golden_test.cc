@@ -90,7 +90,7 @@ TEST_P(RealGoldenTest, CpuPerplexityIsWithinTheModelsBound) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Models, RealGoldenTest,
+    Real, RealGoldenTest,
     testing::Values(RealModel{"gemma3_270m", real_model_path(),
                               "expected-gemma3-270m.json", 0.004},
                     // llama.cpp: 0.0035.
