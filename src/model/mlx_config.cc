@@ -1,6 +1,9 @@
 // Source: mlx-lm 0.32 (models/gemma3_text.py, models/llama.py).
 #include "model/mlx_config.h"
 
+#include <cmath>
+#include <cstdint>
+
 #include "carat/error.h"
 
 namespace carat {
@@ -21,7 +24,13 @@ void add_gemma3(const ModelConfig& config, Json& json) {
   }
   json["architectures"] = {"Gemma3ForCausalLM"};
   json["model_type"] = "gemma3_text";
-  json["query_pre_attn_scalar"] = config.query_pre_attn_scalar;
+  // transformers refuses 256.0 here.
+  const double scalar = config.query_pre_attn_scalar;
+  if (scalar == std::floor(scalar)) {
+    json["query_pre_attn_scalar"] = static_cast<int64_t>(scalar);
+  } else {
+    json["query_pre_attn_scalar"] = scalar;
+  }
   json["hidden_activation"] = "gelu_pytorch_tanh";
   // A period beyond the last layer: none is global.
   json["sliding_window_pattern"] =

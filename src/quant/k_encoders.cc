@@ -63,11 +63,11 @@ ScaleAndMinimum search_affine(const float* groups, float most) {
 
   ScaleAndMinimum best = {range / most, lowest};
   Lanes best_gain = splat(-INFINITY);
-  constexpr int kSteps = 20;
+  constexpr int kSteps = 10;
   for (int step = 0; step <= kSteps; ++step) {
     // The range is divided into somewhat more or fewer than `most` steps.
     const Lanes factor =
-        inverse * (most + 0.1f * static_cast<float>(step) - 1.0f);
+        inverse * (most + 0.2f * static_cast<float>(step) - 1.0f);
     const Lanes shift = -lowest * factor;
     Lanes sum_l = splat(0), sum_ll = splat(0), sum_xl = splat(0);
     for (int i = 0; i < kGroup; ++i) {
@@ -110,10 +110,10 @@ Lanes search_symmetric(const float* groups) {
   const Lanes extreme = -lowest > highest ? lowest : highest;
   const Lanes inverse = extreme != 0 ? -1 / extreme : splat(0);
   Lanes best = splat(0), best_gain = splat(0);
-  constexpr int kSteps = 18;
+  constexpr int kSteps = 9;
   for (int step = 0; step <= kSteps; ++step) {
     const Lanes factor =
-        inverse * (32.0f + 0.1f * static_cast<float>(step) - 0.9f);
+        inverse * (32.0f + 0.2f * static_cast<float>(step) - 0.9f);
     Lanes sum_ll = splat(0), sum_xl = splat(0);
     for (int i = 0; i < kGroup; ++i) {
       const Lanes code =

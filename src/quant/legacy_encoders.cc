@@ -12,14 +12,18 @@ namespace {
 
 constexpr int kValues = 32;
 
-/// The number of largest magnitude, with its sign.
+/// The number of largest magnitude, with its sign; the first such.
 float extreme(const float* values) {
   float lowest = 0, highest = 0;
   for (int i = 0; i < kValues; ++i) {
     lowest = std::min(lowest, values[i]);
     highest = std::max(highest, values[i]);
   }
-  return -lowest > highest ? lowest : highest;
+  if (-lowest != highest) return -lowest > highest ? lowest : highest;
+  for (int i = 0; i < kValues; ++i) {
+    if (std::fabs(values[i]) == highest) return values[i];
+  }
+  return 0;
 }
 
 float inverse(float x) { return x == 0 ? 0 : 1 / x; }
@@ -43,7 +47,7 @@ uint32_t fifth_bits(const uint8_t* codes) {
 void choose_codes(const float* values, float factor, float zero, float most,
                   uint8_t* codes) {
   for (int i = 0; i < kValues; ++i) {
-    codes[i] = nearest_code(values[i] * factor + zero, most);
+    codes[i] = nearest_code_up(values[i] * factor + zero, most);
   }
 }
 
@@ -83,9 +87,9 @@ bool encode_q8_0(const float* values, std::byte* block) {
   const float scale = std::fabs(extreme(values)) / 127;
   const float factor = inverse(scale);
   for (int i = 0; i < kValues; ++i) {
-    // Codes about 128, then made signed.
+    const float code = values[i] * factor;
     block[2 + i] = static_cast<std::byte>(
-        nearest_code(values[i] * factor + 128, 255) ^ 0x80);
+        static_cast<int>(code + std::copysign(0.5f, code)));
   }
   return std::isfinite(store_f16(block, scale));
 }

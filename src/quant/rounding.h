@@ -21,7 +21,15 @@ Number round_even(Number x) {
 /// The nearest of the codes 0 to `most`. A NaN becomes 0.
 inline uint8_t nearest_code(float x, float most) {
   const float low = x > 0.0f ? x : 0.0f;
-  return static_cast<uint8_t>(round_even(low < most ? low : most));
+  return static_cast<uint8_t>(
+      static_cast<int>(round_even(low < most ? low : most)));
+}
+
+/// The same with halves rounded up, as ggml's first quantisers do: weights that
+/// were quantised before have many.
+inline uint8_t nearest_code_up(float x, float most) {
+  const float low = x > 0.0f ? x + 0.5f : 0.5f;
+  return static_cast<uint8_t>(static_cast<int>(low < most ? low : most));
 }
 
 /// The largest magnitude; infinite if there is an infinity or a NaN.
