@@ -29,13 +29,23 @@ Lanes gather(const float* groups, int i) {
                groups[3 * kGroup + i]};
 }
 
+/// Into how many more steps than there are codes the range is divided: `first`,
+/// then `steps` more, `width` apart.
+struct Candidates {
+  float first;
+  float width;
+  int steps;
+};
+
 struct ScaleAndMinimum {
   Lanes scale;
   Lanes bias;  // <= 0
 };
 
-/// Of four groups of 32: w ~ scale * code + bias, codes from 0 to `most`.
-ScaleAndMinimum search_affine(const float* groups, float most) {
+/// Of four groups of 32: w ~ scale * code + bias, codes from 0 to `most`; the
+/// best of `candidates`.
+ScaleAndMinimum search_affine(const float* groups, float most,
+                              const Candidates& candidates) {
   constexpr int kGroup = 32;
   Lanes x[kGroup], weight[kGroup], weighted[kGroup];
   Lanes lowest = splat(0), highest = gather<kGroup>(groups, 0);
@@ -63,11 +73,11 @@ ScaleAndMinimum search_affine(const float* groups, float most) {
 
   ScaleAndMinimum best = {range / most, lowest};
   Lanes best_gain = splat(-INFINITY);
-  constexpr int kSteps = 10;
-  for (int step = 0; step <= kSteps; ++step) {
+  for (int step = 0; step <= candidates.steps; ++step) {
     // The range is divided into somewhat more or fewer than `most` steps.
     const Lanes factor =
-        inverse * (most + 0.2f * static_cast<float>(step) - 1.0f);
+        inverse *
+        (most + candidates.first + candidates.width * static_cast<float>(step));
     const Lanes shift = -lowest * factor;
     Lanes sum_l = splat(0), sum_ll = splat(0), sum_xl = splat(0);
     for (int i = 0; i < kGroup; ++i) {
@@ -110,10 +120,10 @@ Lanes search_symmetric(const float* groups) {
   const Lanes extreme = -lowest > highest ? lowest : highest;
   const Lanes inverse = extreme != 0 ? -1 / extreme : splat(0);
   Lanes best = splat(0), best_gain = splat(0);
-  constexpr int kSteps = 9;
+  constexpr int kSteps = 18;
   for (int step = 0; step <= kSteps; ++step) {
     const Lanes factor =
-        inverse * (32.0f + 0.2f * static_cast<float>(step) - 0.9f);
+        inverse * (32.0f + 0.1f * static_cast<float>(step) - 0.9f);
     Lanes sum_ll = splat(0), sum_xl = splat(0);
     for (int i = 0; i < kGroup; ++i) {
       const Lanes code =
@@ -132,14 +142,15 @@ Lanes search_symmetric(const float* groups) {
 float inverse_of(float x) { return x == 0 ? 0 : 1 / x; }
 
 /// d | dmin | eight six-bit scales and minima in 12 bytes, and all codes.
-bool encode_affine_block(const float* values, int most, std::byte* block,
+bool encode_affine_block(const float* values, int most,
+                         const Candidates& candidates, std::byte* block,
                          uint8_t* codes) {
   constexpr int kGroups = 8;
   constexpr int kGroup = kValues / kGroups;
   float scales[kGroups], minima[kGroups];
   for (int group = 0; group < kGroups; group += kLanes) {
-    const ScaleAndMinimum found =
-        search_affine(values + group * kGroup, static_cast<float>(most));
+    const ScaleAndMinimum found = search_affine(
+        values + group * kGroup, static_cast<float>(most), candidates);
     for (int lane = 0; lane < kLanes; ++lane) {
       scales[group + lane] = found.scale[lane];
       minima[group + lane] = -found.bias[lane];
@@ -190,14 +201,16 @@ void pack_nibble_runs(const uint8_t* codes, std::byte* out) {
 
 bool encode_q4_k(const float* values, std::byte* block) {
   uint8_t codes[kValues];
-  if (!encode_affine_block(values, 15, block, codes)) return false;
+  if (!encode_affine_block(values, 15, {-1.0f, 0.2f, 10}, block, codes))
+    return false;
   pack_nibble_runs(codes, block + 16);
   return true;
 }
 
 bool encode_q5_k(const float* values, std::byte* block) {
   uint8_t codes[kValues];
-  if (!encode_affine_block(values, 31, block, codes)) return false;
+  if (!encode_affine_block(values, 31, {-0.5f, 0.1f, 15}, block, codes))
+    return false;
   uint8_t fifth[32] = {};
   for (int i = 0; i < kValues; ++i) {
     fifth[i % 32] |= static_cast<uint8_t>((codes[i] >> 4) << (i / 32));

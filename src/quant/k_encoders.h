@@ -7,7 +7,7 @@
 namespace carat {
 
 /// One block of 256 finite numbers; false if its scales are beyond f16.
-/// Each group's scale (and minimum) is the one of some ten that leaves the
+/// Each group's scale (and minimum) is the one of ten to twenty that leaves the
 /// least weighted squared error: for each, codes are rounded and the scale is
 /// then the weighted least squares' one for these codes. Weights are
 /// |w| + the group's root mean square (Q4_K, Q5_K) or w^2 (Q6_K): large weights

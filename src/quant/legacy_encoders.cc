@@ -76,7 +76,9 @@ bool encode_q5_1(const float* values, std::byte* block) {
   const float scale = (*high - minimum) / 31;
   const float factor = inverse(scale);
   uint8_t codes[kValues];
-  choose_codes(values, factor, -minimum * factor, 31, codes);
+  for (int i = 0; i < kValues; ++i) {
+    codes[i] = nearest_code_up((values[i] - minimum) * factor, 31);
+  }
   store_le(block + 4, fifth_bits(codes));
   pack_nibbles(codes, block + 8);
   return std::isfinite(store_f16(block, scale)) &&
