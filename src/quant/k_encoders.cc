@@ -1,4 +1,4 @@
-// Four groups at a time, one a lane: nothing is summed across lanes, so the
+// Eight groups at a time, one a lane: nothing is summed across lanes, so the
 // result is the same whatever the machine's vectors are, and the choice among
 // candidates is made in vectors, too.
 #include "quant/k_encoders.h"
@@ -15,18 +15,27 @@ namespace carat {
 namespace {
 
 constexpr int kValues = 256;
-constexpr int kLanes = 4;
+constexpr int kLanes = 8;
 using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
 
-Lanes lower(Lanes a, Lanes b) { return a < b ? a : b; }
-Lanes higher(Lanes a, Lanes b) { return a > b ? a : b; }
-Lanes splat(float x) { return Lanes{x, x, x, x}; }
+#define CARAT_INLINE static inline __attribute__((always_inline))
+// The same code for machines with AVX2; x86-64's base has half its vectors.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define CARAT_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define CARAT_CLONES
+#endif
 
-/// Number i of four consecutive groups.
+CARAT_INLINE void lower(Lanes& a, const Lanes& b) { a = a < b ? a : b; }
+CARAT_INLINE void higher(Lanes& a, const Lanes& b) { a = a > b ? a : b; }
+
+/// Number i of eight consecutive groups.
 template <int kGroup>
-Lanes gather(const float* groups, int i) {
-  return Lanes{groups[i], groups[kGroup + i], groups[2 * kGroup + i],
-               groups[3 * kGroup + i]};
+CARAT_INLINE void gather(const float* groups, int i, Lanes& out) {
+  for (int lane = 0; lane < kLanes; ++lane) {
+    out[lane] = groups[lane * kGroup + i];
+  }
 }
 
 /// Into how many more steps than there are codes the range is divided: `first`,
@@ -42,92 +51,108 @@ struct ScaleAndMinimum {
   Lanes bias;  // <= 0
 };
 
-/// Of four groups of 32: w ~ scale * code + bias, codes from 0 to `most`; the
-/// best of `candidates`.
-ScaleAndMinimum search_affine(const float* groups, float most,
-                              const Candidates& candidates) {
+/// Of eight groups of 32: w ~ scale * code + bias, codes from 0 to `most`; the
+/// best of `candidates`. Each divides the range into steps; what rounding to
+/// codes leaves is then fitted as alpha + beta * code. These numbers are small,
+/// so that the errors compared are not differences of large ones.
+CARAT_INLINE void search_affine(const float* groups, float most,
+                                const Candidates& candidates,
+                                ScaleAndMinimum& best) {
   constexpr int kGroup = 32;
-  Lanes x[kGroup], weight[kGroup], weighted[kGroup];
-  Lanes lowest = splat(0), highest = gather<kGroup>(groups, 0);
-  Lanes squares = splat(0);
+  Lanes x[kGroup], weight[kGroup];
+  Lanes lowest = {}, highest, squares = {};
+  gather<kGroup>(groups, 0, highest);
   for (int i = 0; i < kGroup; ++i) {
-    x[i] = gather<kGroup>(groups, i);
-    lowest = lower(lowest, x[i]);
-    highest = higher(highest, x[i]);
+    gather<kGroup>(groups, i, x[i]);
+    lower(lowest, x[i]);
+    higher(highest, x[i]);
     squares += x[i] * x[i];
   }
-  Lanes rms;
+  Lanes rms = {};
   for (int lane = 0; lane < kLanes; ++lane) {
     rms[lane] = std::sqrt(squares[lane] / kGroup);
   }
-  Lanes sum_w = splat(0), sum_x = splat(0);
+  Lanes sum_w = {};
   for (int i = 0; i < kGroup; ++i) {
-    weight[i] = rms + higher(x[i], -x[i]);
-    weighted[i] = weight[i] * x[i];
+    Lanes magnitude = -x[i];
+    higher(magnitude, x[i]);
+    weight[i] = rms + magnitude;
     sum_w += weight[i];
-    sum_x += weighted[i];
   }
+  const Lanes zero = {};
   const Lanes range = highest - lowest;
-  const Lanes inverse = range > 0 ? 1 / range : splat(0);
-  const Lanes top = splat(most);
+  const Lanes inverse = range > 0 ? 1 / range : zero;
+  const Lanes top = zero + most;
 
-  ScaleAndMinimum best = {range / most, lowest};
-  Lanes best_gain = splat(-INFINITY);
+  best = {range / most, lowest};
+  Lanes best_error = zero + INFINITY;
   for (int step = 0; step <= candidates.steps; ++step) {
-    // The range is divided into somewhat more or fewer than `most` steps.
     const Lanes factor =
         inverse *
         (most + candidates.first + candidates.width * static_cast<float>(step));
     const Lanes shift = -lowest * factor;
-    Lanes sum_l = splat(0), sum_ll = splat(0), sum_xl = splat(0);
+    Lanes sum_l = {}, sum_ll = {}, sum_t = {}, sum_tl = {}, sum_tt = {};
     for (int i = 0; i < kGroup; ++i) {
-      const Lanes code = lower(round_even(x[i] * factor + shift), top);
+      constexpr float kRound = 0x1.8p23f;
+      const Lanes exact = x[i] * factor + shift;
+      Lanes code = (exact + kRound) - kRound;
+      lower(code, top);
+      const Lanes left = exact - code;
       const Lanes weighted_code = weight[i] * code;
+      const Lanes weighted_left = weight[i] * left;
       sum_l += weighted_code;
       sum_ll += weighted_code * code;
-      sum_xl += weighted[i] * code;
+      sum_t += weighted_left;
+      sum_tl += weighted_left * code;
+      sum_tt += weighted_left * left;
     }
     const Lanes determinant = sum_w * sum_ll - sum_l * sum_l;
-    Lanes scale = (sum_w * sum_xl - sum_x * sum_l) / determinant;
-    Lanes bias = (sum_ll * sum_x - sum_l * sum_xl) / determinant;
-    const auto above = bias > 0;
-    scale = above ? sum_xl / sum_ll : scale;
-    bias = above ? splat(0) : bias;
-    // By how much this lessens the squared error.
-    const Lanes gain = 2 * (scale * sum_xl + bias * sum_x) -
-                       scale * scale * sum_ll - 2 * scale * bias * sum_l -
-                       bias * bias * sum_w;
-    const auto better = (gain > best_gain) & (determinant > 0) & (scale > 0);
-    best_gain = better ? gain : best_gain;
+    Lanes alpha = (sum_ll * sum_t - sum_l * sum_tl) / determinant;
+    Lanes beta = (sum_w * sum_tl - sum_l * sum_t) / determinant;
+    // A bias above 0 can't be stored: then it is 0.
+    const auto above = alpha > shift;
+    alpha = above ? shift : alpha;
+    beta = above ? (sum_tl - alpha * sum_l) / sum_ll : beta;
+    const Lanes error = (sum_tt - 2 * alpha * sum_t - 2 * beta * sum_tl +
+                         alpha * alpha * sum_w + 2 * alpha * beta * sum_l +
+                         beta * beta * sum_ll) /
+                        (factor * factor);
+    const Lanes scale = (1 + beta) / factor;
+    const auto better = (error < best_error) & (determinant > 0) & (scale > 0);
+    best_error = better ? error : best_error;
     best.scale = better ? scale : best.scale;
-    best.bias = better ? bias : best.bias;
+    best.bias = better ? (above ? zero : lowest + alpha / factor) : best.bias;
   }
-  return best;
 }
 
-/// Of four groups of 16: w ~ scale * code, codes from -32 to 31.
-Lanes search_symmetric(const float* groups) {
+/// Of eight groups of 16: w ~ scale * code, codes from -32 to 31.
+CARAT_INLINE void search_symmetric(const float* groups, Lanes& best) {
   constexpr int kGroup = 16;
   Lanes x[kGroup], weight[kGroup], weighted[kGroup];
-  Lanes lowest = splat(0), highest = splat(0);
+  Lanes lowest = {}, highest = {};
   for (int i = 0; i < kGroup; ++i) {
-    x[i] = gather<kGroup>(groups, i);
+    gather<kGroup>(groups, i, x[i]);
     weight[i] = x[i] * x[i];
     weighted[i] = weight[i] * x[i];
-    lowest = lower(lowest, x[i]);
-    highest = higher(highest, x[i]);
+    lower(lowest, x[i]);
+    higher(highest, x[i]);
   }
+  const Lanes zero = {};
   const Lanes extreme = -lowest > highest ? lowest : highest;
-  const Lanes inverse = extreme != 0 ? -1 / extreme : splat(0);
-  Lanes best = splat(0), best_gain = splat(0);
+  const Lanes inverse = extreme != 0 ? -1 / extreme : zero;
+  const Lanes bottom = zero - 32, top = zero + 31;
+  best = zero;
+  Lanes best_gain = {};
   constexpr int kSteps = 18;
   for (int step = 0; step <= kSteps; ++step) {
     const Lanes factor =
         inverse * (32.0f + 0.1f * static_cast<float>(step) - 0.9f);
-    Lanes sum_ll = splat(0), sum_xl = splat(0);
+    Lanes sum_ll = {}, sum_xl = {};
     for (int i = 0; i < kGroup; ++i) {
-      const Lanes code =
-          higher(lower(round_even(x[i] * factor), splat(31)), splat(-32));
+      constexpr float kRound = 0x1.8p23f;
+      Lanes code = (x[i] * factor + kRound) - kRound;
+      lower(code, top);
+      higher(code, bottom);
       sum_ll += weight[i] * code * code;
       sum_xl += weighted[i] * code;
     }
@@ -136,21 +161,21 @@ Lanes search_symmetric(const float* groups) {
     best_gain = better ? gain : best_gain;
     best = better ? sum_xl / sum_ll : best;
   }
-  return best;
 }
 
-float inverse_of(float x) { return x == 0 ? 0 : 1 / x; }
+CARAT_INLINE float inverse_of(float x) { return x == 0 ? 0 : 1 / x; }
 
 /// d | dmin | eight six-bit scales and minima in 12 bytes, and all codes.
-bool encode_affine_block(const float* values, int most,
-                         const Candidates& candidates, std::byte* block,
-                         uint8_t* codes) {
+CARAT_INLINE bool encode_affine_block(const float* values, int most,
+                                      const Candidates& candidates,
+                                      std::byte* block, uint8_t* codes) {
   constexpr int kGroups = 8;
   constexpr int kGroup = kValues / kGroups;
   float scales[kGroups], minima[kGroups];
   for (int group = 0; group < kGroups; group += kLanes) {
-    const ScaleAndMinimum found = search_affine(
-        values + group * kGroup, static_cast<float>(most), candidates);
+    ScaleAndMinimum found;
+    search_affine(values + group * kGroup, static_cast<float>(most), candidates,
+                  found);
     for (int lane = 0; lane < kLanes; ++lane) {
       scales[group + lane] = found.scale[lane];
       minima[group + lane] = -found.bias[lane];
@@ -199,7 +224,7 @@ void pack_nibble_runs(const uint8_t* codes, std::byte* out) {
 
 }  // namespace
 
-bool encode_q4_k(const float* values, std::byte* block) {
+CARAT_CLONES bool encode_q4_k(const float* values, std::byte* block) {
   uint8_t codes[kValues];
   if (!encode_affine_block(values, 15, {-1.0f, 0.2f, 10}, block, codes))
     return false;
@@ -207,7 +232,7 @@ bool encode_q4_k(const float* values, std::byte* block) {
   return true;
 }
 
-bool encode_q5_k(const float* values, std::byte* block) {
+CARAT_CLONES bool encode_q5_k(const float* values, std::byte* block) {
   uint8_t codes[kValues];
   if (!encode_affine_block(values, 31, {-0.5f, 0.1f, 15}, block, codes))
     return false;
@@ -220,12 +245,13 @@ bool encode_q5_k(const float* values, std::byte* block) {
   return true;
 }
 
-bool encode_q6_k(const float* values, std::byte* block) {
+CARAT_CLONES bool encode_q6_k(const float* values, std::byte* block) {
   constexpr int kGroups = 16;
   constexpr int kGroup = kValues / kGroups;
   float scales[kGroups];
   for (int group = 0; group < kGroups; group += kLanes) {
-    const Lanes found = search_symmetric(values + group * kGroup);
+    Lanes found;
+    search_symmetric(values + group * kGroup, found);
     for (int lane = 0; lane < kLanes; ++lane) {
       scales[group + lane] = found[lane];
     }
