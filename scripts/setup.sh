@@ -57,7 +57,7 @@ need_packages() {
 
 # shellcheck disable=SC2034  # used by those who source this
 build_packages=(g++ cmake ninja-build nlohmann-json3-dev libcli11-dev
-  libfmt-dev libssl-dev libutf8proc-dev libgtest-dev)
+  libcurl4-openssl-dev libfmt-dev libssl-dev libutf8proc-dev libgtest-dev)
 
 # build TARGET [CMAKE FLAGS...]: configures the release preset and builds.
 build() {
