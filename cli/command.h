@@ -30,6 +30,7 @@ Action add_generate(CLI::App& app);
 Action add_inspect(CLI::App& app);
 Action add_logits(CLI::App& app);
 Action add_perplexity(CLI::App& app);
+Action add_pull(CLI::App& app);
 Action add_quantize(CLI::App& app);
 Action add_synthesize(CLI::App& app);
 Action add_tokenize(CLI::App& app);

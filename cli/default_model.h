@@ -12,8 +12,11 @@ namespace carat::cli {
 /// checked.
 std::filesystem::path default_model_path();
 
-/// `given`, or the default model if `given` is empty.
-/// Throws: Error{kNotFound}, telling how to get the default model.
+/// `given`, or the default model if `given` is empty. What is no path but looks
+/// like a hub's name ("org/name[@revision][:file]") is looked up in the hub's
+/// cache, without the network; if it is not there and a person is at the
+/// terminal, pulling it is offered.
+/// Throws: Error{kNotFound}, telling how to get the model; as pull_model.
 std::filesystem::path resolve_model(const std::string& given);
 
 }  // namespace carat::cli

@@ -35,6 +35,7 @@ constexpr std::array kCommands = {
             add_logits},
     Command{"perplexity", "Measure how well a model predicts a text",
             add_perplexity},
+    Command{"pull", "Bring a model from the hub into the cache", add_pull},
     Command{"quantize", "Write a model in another encoding", add_quantize},
     Command{"bench", "Measure prefill and decode speed", add_bench},
     Command{"synthesize", "Write a model with random weights, for bench",

@@ -110,8 +110,9 @@ std::vector<int32_t> parse_token_ids(std::string_view subject,
 
 void add_model_flag(CLI::App& app, std::string& model) {
   app.add_option("--model", model,
-                 "GGUF file, or a Hugging Face or MLX folder; without it, the "
-                 "default model that ./demo.sh fetches")
+                 "GGUF file, Hugging Face or MLX folder, or a model that carat "
+                 "pull fetched; without it, the default model that ./demo.sh "
+                 "fetches")
       ->option_text("PATH");
 }
 

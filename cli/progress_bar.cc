@@ -38,6 +38,9 @@ std::string ProgressBar::amount(int64_t done, int64_t total,
   switch (unit_) {
     case Unit::kBytes:
       return fmt::format("{} of {}", human_bytes(done), human_bytes(total));
+    case Unit::kTransfer:
+      return fmt::format("{} of {}{}", human_bytes(done), human_bytes(total),
+                         rate_and_time_left(done, total));
     case Unit::kTokens:
       return fmt::format("{} of {} tokens, {:.0f} tok/s", done, total,
                          static_cast<double>(done) / seconds);
@@ -47,8 +50,26 @@ std::string ProgressBar::amount(int64_t done, int64_t total,
   return {};
 }
 
+std::string ProgressBar::rate_and_time_left(int64_t done, int64_t total) const {
+  const double seconds =
+      std::chrono::duration<double>(Clock::now() - first_time_).count();
+  if (seconds < 0.5 || done <= first_done_) return {};
+  const double rate = static_cast<double>(done - first_done_) / seconds;
+  const auto left =
+      static_cast<int64_t>(static_cast<double>(total - done) / rate);
+  const std::string time =
+      left < 3600 ? fmt::format("{}:{:02}", left / 60, left % 60)
+                  : fmt::format("{} h {:02} min", left / 3600, left / 60 % 60);
+  return fmt::format(", {}/s, {} left", human_bytes(static_cast<int64_t>(rate)),
+                     time);
+}
+
 void ProgressBar::update(int64_t done, int64_t total) {
   const Clock::time_point now = Clock::now();
+  if (total > 0 && first_done_ < 0) {
+    first_done_ = done;
+    first_time_ = now;
+  }
   if (total <= 0 || now < next_draw_ || !stderr_is_terminal()) return;
   next_draw_ = now + kRedraw;
   const double share = std::clamp(

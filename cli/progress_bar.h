@@ -12,7 +12,7 @@ namespace carat::cli {
 /// 0.3 s; leaves nothing behind.
 class ProgressBar {
  public:
-  enum class Unit : uint8_t { kBytes, kTokens, kSteps };
+  enum class Unit : uint8_t { kBytes, kTransfer, kTokens, kSteps };
 
   ProgressBar(std::string label, Unit unit);
   ~ProgressBar() { clear(); }
@@ -29,11 +29,14 @@ class ProgressBar {
   using Clock = std::chrono::steady_clock;
 
   std::string amount(int64_t done, int64_t total, double seconds) const;
+  std::string rate_and_time_left(int64_t done, int64_t total) const;
 
   std::string label_;
   Unit unit_;
   Clock::time_point start_ = Clock::now();
   Clock::time_point next_draw_;
+  int64_t first_done_ = -1;  // what was there before this run
+  Clock::time_point first_time_;
   bool drawn_ = false;
 };
 

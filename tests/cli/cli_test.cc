@@ -100,8 +100,7 @@ TEST_F(CliTest, HelpIsPrintedEverywhere) {
   }
   for (const std::string command :
        {"generate", "tokenize", "detokenize", "inspect", "logits", "perplexity",
-        "bench", "synthesize",
-        "quantize"}) {
+        "bench", "synthesize", "pull", "quantize"}) {
     SCOPED_TRACE(command);
     const Outcome outcome = run(command + " --help");
     EXPECT_EQ(outcome.exit_code, 0);
