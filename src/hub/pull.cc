@@ -1,5 +1,6 @@
 // Brings a model into the cache: list, choose, fetch, check, link.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <optional>
@@ -20,8 +21,6 @@
 
 namespace carat {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr size_t kLargestAnswer = size_t{32} << 20;
 constexpr int64_t kLargestIndex = int64_t{64} << 20;
@@ -222,13 +221,18 @@ class Pull {
                        std::to_string(free) + " free");
   }
 
+  bool is_there(const RepoFile& file) {
+    if (!cache_.has_blob(file)) return false;
+    // Left by a process that was killed just before it was done.
+    unlink(cache_.journal(file.blob).c_str());
+    monitor_.add(file.bytes);
+    return true;
+  }
+
   void fetch(const RepoFile& file) {
     const std::string subject = subject_ + ": " + file.name;
     const auto poll = [&] { monitor_.poll(); };
-    if (cache_.has_blob(file)) {
-      monitor_.add(file.bytes);
-      return;
-    }
+    if (is_there(file)) return;
     const FileLock lock(
         cache_.lock(file.blob),
         [&] {
@@ -236,10 +240,7 @@ class Pull {
                         ": another process is fetching it; waiting for it");
         },
         poll);
-    if (cache_.has_blob(file)) {
-      monitor_.add(file.bytes);
-      return;
-    }
+    if (is_there(file)) return;
     PartFile part(cache_.part(file.blob), cache_.journal(file.blob), file.bytes,
                   options_.connections);
     const DownloadSource source = {endpoint_ + "/" + name_.model + "/resolve/" +
@@ -254,9 +255,10 @@ class Pull {
       if (hash == file.blob) break;
       if (!part.resumed()) {
         part.remove();
+        std::string problem = subject + ": what came has the hash ";
+        problem += hash;
         throw HubError(HubProblem::kProtocol,
-                       subject + ": what came has the hash " + hash +
-                           ", expected " + file.blob);
+                       problem + ", expected " + file.blob);
       }
       monitor_.note(subject +
                     ": what a former download left is damaged; starting over");
