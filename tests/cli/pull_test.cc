@@ -205,6 +205,7 @@ TEST_F(PullTest, KilledAnywhereItIsAbsentOrCompleteAndTheNextRunCompletes) {
       std::chrono::steady_clock::now() - begin);
   std::mt19937 random(7);
   int killed = 0;
+  int saved = 0;
   for (int round = 0; round < rounds && !HasFailure(); ++round) {
     SCOPED_TRACE(round);
     fs::remove_all(folder_ / "home");
@@ -216,9 +217,14 @@ TEST_F(PullTest, KilledAnywhereItIsAbsentOrCompleteAndTheNextRunCompletes) {
     waitpid(child, &status, 0);
     killed += WIFSIGNALED(status) ? 1 : 0;
     if (fs::exists(repo("good") / "refs" / "main")) expect_complete("good");
-    ASSERT_EQ(run({"pull", "good/m"}).exit_code, 0);
+    const Outcome next = run({"pull", "good/m", "--json"});
+    ASSERT_EQ(next.exit_code, 0) << next.err;
     expect_complete("good");
+    const json value = json::parse(next.out);
+    saved += value["received_bytes"] < value["bytes"] ? 1 : 0;
   }
+  RecordProperty("went_on", saved);  // from what the killed one left
+  EXPECT_GT(saved, 0);
   EXPECT_GT(killed, rounds / 4);
   RecordProperty("killed", killed);
 }
