@@ -20,7 +20,9 @@ class AbsentTokenizer : public Tokenizer {
   std::vector<int32_t> encode(std::string_view,
                               const EncodeOptions&) const override {
     throw Error(ErrorCode::kNotFound,
-                folder_ + ": has no tokenizer; give token ids");
+                folder_ +
+                    ": has neither tokenizer.json nor tokenizer.model; "
+                    "give token ids");
   }
   std::string decode(std::span<const int32_t> ids, bool) const override {
     for (const int32_t id : ids) check(id);

@@ -49,7 +49,8 @@ class PullTest : public testing::Test {
     std::string pattern = fs::temp_directory_path() / "carat-pull-XXXXXX";
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
-    server_ = start({"/usr/bin/env", "python3", CARAT_HUB_SERVER, folder_});
+    server_ = start({"/usr/bin/env", "python3", CARAT_HUB_SERVER, folder_},
+                    "server.");
     for (int i = 0; i < 500 && !fs::exists(folder_ / "port"); ++i) {
       std::this_thread::sleep_for(milliseconds(20));
     }
@@ -64,14 +65,17 @@ class PullTest : public testing::Test {
     if (!folder_.empty()) fs::remove_all(folder_);
   }
 
-  pid_t start(const std::vector<std::string>& arguments) const {
+  // Output goes to the folder's out and err; a process that outlives the next
+  // one has a prefix of its own.
+  pid_t start(const std::vector<std::string>& arguments,
+              const std::string& prefix = {}) const {
     std::vector<char*> argv;
     for (const std::string& argument : arguments) {
       argv.push_back(const_cast<char*>(argument.c_str()));
     }
     argv.push_back(nullptr);
-    const std::string out = folder_ / "out";
-    const std::string err = folder_ / "err";
+    const std::string out = folder_ / (prefix + "out");
+    const std::string err = folder_ / (prefix + "err");
     const pid_t child = fork();
     if (child != 0) return child;
     for (const auto& [path, number] :
