@@ -86,7 +86,7 @@ bool exchange(const fs::path& a, const fs::path& b) {
 #endif
 }
 
-fs::path without_slash(fs::path path) {
+fs::path without_slash(const fs::path& path) {
   return path.has_filename() ? path : path.parent_path();
 }
 

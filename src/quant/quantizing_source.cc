@@ -21,8 +21,8 @@ QuantizedLayout layout_of(Encoding encoding) {
       is_affine(encoding) ? kMlxGroup : encoding_info(encoding).block_values;
   EncodedRows row;
   row.data.resize(
-      static_cast<size_t>(cols / encoding_info(encoding).block_values *
-                          encoding_info(encoding).block_bytes));
+      static_cast<size_t>(cols / encoding_info(encoding).block_values) *
+      static_cast<size_t>(encoding_info(encoding).block_bytes));
   if (is_affine(encoding)) {
     row.scales.resize(2);
     row.biases.resize(2);
