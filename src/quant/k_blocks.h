@@ -1,5 +1,5 @@
-// ggml's K-quants: 256 numbers in groups of 16 or 32, whose small integer
-// scales (and minima) are themselves scaled by an f16 per block.
+// ggml's K-quants: super-blocks of 256 numbers in groups of 16 or 32, whose
+// small integer scales (and minima) are themselves scaled by an f16.
 //
 // Every product d * scale * code fits 24 bits, so it is exact in f32, and a
 // weight is rounded once (where a minimum is subtracted), as in ggml.
@@ -9,7 +9,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
+#include "quant/block_source.h"
 #include "quant/load_le.h"
 #include "tensor/quantized_matrix.h"
 
@@ -52,21 +54,19 @@ void add_high_bits(const std::byte* packed, uint8_t* codes) {
 
 /// Q4_K's and Q5_K's head: d | dmin | 8 six-bit scales and minima in 12 bytes,
 /// of which the last four of each are split into a nibble and two bits.
-inline void unpack_scales_and_minima(const std::byte* block, float* scales,
-                                     float* biases) {
-  const float d = load_f16(block);
-  const float dmin = load_f16(block + 2);
+inline void unpack_scales_and_minima(const std::byte* block,
+                                     SuperBlockScales& out) {
+  out.scale = load_f16(block);
+  out.bias = -load_f16(block + 2);
   uint8_t packed[12];
   std::memcpy(packed, block + 4, sizeof(packed));
   for (int i = 0; i < 4; ++i) {
-    const int scale = packed[i] & 63;
-    const int minimum = packed[i + 4] & 63;
-    const int scale4 = (packed[i + 8] & 0xf) | ((packed[i] >> 6) << 4);
-    const int minimum4 = (packed[i + 8] >> 4) | ((packed[i + 4] >> 6) << 4);
-    scales[i] = d * static_cast<float>(scale);
-    biases[i] = -(dmin * static_cast<float>(minimum));
-    scales[i + 4] = d * static_cast<float>(scale4);
-    biases[i + 4] = -(dmin * static_cast<float>(minimum4));
+    out.scale_codes[i] = static_cast<int8_t>(packed[i] & 63);
+    out.bias_codes[i] = static_cast<int8_t>(packed[i + 4] & 63);
+    out.scale_codes[i + 4] =
+        static_cast<int8_t>((packed[i + 8] & 0xf) | ((packed[i] >> 6) << 4));
+    out.bias_codes[i + 4] =
+        static_cast<int8_t>((packed[i + 8] >> 4) | ((packed[i + 4] >> 6) << 4));
   }
 }
 
@@ -75,16 +75,16 @@ inline void unpack_scales_and_minima(const std::byte* block, float* scales,
 struct BlockQ2_K {
   static constexpr int kValues = 256;
   static constexpr int kBytes = 84;
-  static constexpr QuantizedLayout kLayout = {2, 16, 0, true};
+  static constexpr QuantizedLayout kLayout = {2, 16, 0, true, 256};
 
-  static void unpack(const std::byte* block, uint8_t* codes, float* scales,
-                     float* biases) {
-    const float d = load_f16(block + 80);
-    const float dmin = load_f16(block + 82);
+  static void unpack(const std::byte* block, uint8_t* codes,
+                     SuperBlockScales& scales) {
+    scales.scale = load_f16(block + 80);
+    scales.bias = -load_f16(block + 82);
     for (int i = 0; i < 16; ++i) {
       const auto byte = static_cast<uint8_t>(block[i]);
-      scales[i] = d * static_cast<float>(byte & 0xf);
-      biases[i] = -(dmin * static_cast<float>(byte >> 4));
+      scales.scale_codes[i] = static_cast<int8_t>(byte & 0xf);
+      scales.bias_codes[i] = static_cast<int8_t>(byte >> 4);
     }
     unpack_crumbs(block + 16, codes);
   }
@@ -95,17 +95,17 @@ struct BlockQ2_K {
 struct BlockQ3_K {
   static constexpr int kValues = 256;
   static constexpr int kBytes = 110;
-  static constexpr QuantizedLayout kLayout = {3, 16, 4, false};
+  static constexpr QuantizedLayout kLayout = {3, 16, 4, false, 256};
 
-  static void unpack(const std::byte* block, uint8_t* codes, float* scales,
-                     float*) {
-    const float d = load_f16(block + 108);
+  static void unpack(const std::byte* block, uint8_t* codes,
+                     SuperBlockScales& scales) {
+    scales.scale = load_f16(block + 108);
     uint8_t packed[12];
     std::memcpy(packed, block + 96, sizeof(packed));
     for (int i = 0; i < 16; ++i) {
       const int low = i < 8 ? packed[i] & 0xf : packed[i - 8] >> 4;
       const int high = (packed[8 + i % 4] >> (2 * (i / 4))) & 3;
-      scales[i] = d * static_cast<float>((low | (high << 4)) - 32);
+      scales.scale_codes[i] = static_cast<int8_t>((low | (high << 4)) - 32);
     }
     unpack_crumbs(block + 32, codes);
     add_high_bits<2>(block, codes);
@@ -116,11 +116,11 @@ struct BlockQ3_K {
 struct BlockQ4_K {
   static constexpr int kValues = 256;
   static constexpr int kBytes = 144;
-  static constexpr QuantizedLayout kLayout = {4, 32, 0, true};
+  static constexpr QuantizedLayout kLayout = {4, 32, 0, true, 256};
 
-  static void unpack(const std::byte* block, uint8_t* codes, float* scales,
-                     float* biases) {
-    unpack_scales_and_minima(block, scales, biases);
+  static void unpack(const std::byte* block, uint8_t* codes,
+                     SuperBlockScales& scales) {
+    unpack_scales_and_minima(block, scales);
     unpack_nibble_runs(block + 16, codes);
   }
 };
@@ -129,11 +129,11 @@ struct BlockQ4_K {
 struct BlockQ5_K {
   static constexpr int kValues = 256;
   static constexpr int kBytes = 176;
-  static constexpr QuantizedLayout kLayout = {5, 32, 0, true};
+  static constexpr QuantizedLayout kLayout = {5, 32, 0, true, 256};
 
-  static void unpack(const std::byte* block, uint8_t* codes, float* scales,
-                     float* biases) {
-    unpack_scales_and_minima(block, scales, biases);
+  static void unpack(const std::byte* block, uint8_t* codes,
+                     SuperBlockScales& scales) {
+    unpack_scales_and_minima(block, scales);
     unpack_nibble_runs(block + 48, codes);
     add_high_bits<4>(block + 16, codes);
   }
@@ -145,14 +145,12 @@ struct BlockQ5_K {
 struct BlockQ6_K {
   static constexpr int kValues = 256;
   static constexpr int kBytes = 210;
-  static constexpr QuantizedLayout kLayout = {6, 16, 32, false};
+  static constexpr QuantizedLayout kLayout = {6, 16, 32, false, 256};
 
-  static void unpack(const std::byte* block, uint8_t* codes, float* scales,
-                     float*) {
-    const float d = load_f16(block + 208);
-    for (int i = 0; i < 16; ++i) {
-      scales[i] = d * static_cast<float>(static_cast<int8_t>(block[192 + i]));
-    }
+  static void unpack(const std::byte* block, uint8_t* codes,
+                     SuperBlockScales& scales) {
+    scales.scale = load_f16(block + 208);
+    std::memcpy(scales.scale_codes, block + 192, 16);
     for (int half = 0; half < 2; ++half) {
       const std::byte* low = block + half * 64;
       const std::byte* high = block + 128 + half * 32;

@@ -67,6 +67,10 @@ class RandomSource : public WeightSource {
       matrix_.codes.push_back(
           static_cast<uint8_t>(random.below(int64_t{1} << layout.bits)));
     }
+    if (layout.super_block > 0) {
+      fill_super_blocks(random);
+      return;
+    }
     for (int64_t i = 0; i < rows * groups; ++i) {
       matrix_.scales.push_back(random.normal(0.01f));
       if (layout.has_bias) matrix_.biases.push_back(random.normal(0.05f));
@@ -88,6 +92,13 @@ class RandomSource : public WeightSource {
     part(matrix_.codes, out.codes, cols());
     part(matrix_.scales, out.scales, groups);
     if (layout().has_bias) part(matrix_.biases, out.biases, groups);
+    if (layout().super_block == 0) return;
+    const int64_t blocks = matrix_.super_blocks();
+    part(matrix_.super_scales, out.super_scales, blocks);
+    part(matrix_.scale_codes, out.scale_codes, groups);
+    if (!layout().has_bias) return;
+    part(matrix_.super_biases, out.super_biases, blocks);
+    part(matrix_.bias_codes, out.bias_codes, groups);
   }
   void read_f32(int64_t first, int64_t count, float* out) const override {
     const int64_t groups = matrix_.groups();
@@ -99,6 +110,28 @@ class RandomSource : public WeightSource {
   }
 
  private:
+  // Scales and biases as int8 times f16, the way formats store them.
+  void fill_super_blocks(Random& random) {
+    QuantizedMatrix& m = matrix_;
+    const auto fill = [&](Floats& supers, std::vector<int8_t>& codes,
+                          Floats& products, float deviation) {
+      for (int64_t i = 0; i < m.rows * m.super_blocks(); ++i) {
+        supers.push_back(f16_to_f32(f32_to_f16(random.normal(deviation))));
+      }
+      for (int64_t i = 0; i < m.rows * m.groups(); ++i) {
+        codes.push_back(static_cast<int8_t>(random.below(256) - 128));
+        const int64_t block =
+            i % m.groups() * m.layout.group / m.layout.super_block;
+        products.push_back(supers[i / m.groups() * m.super_blocks() + block] *
+                           codes.back());
+      }
+    };
+    fill(m.super_scales, m.scale_codes, m.scales, 0.0002f);
+    if (m.layout.has_bias) {
+      fill(m.super_biases, m.bias_codes, m.biases, 0.001f);
+    }
+  }
+
   QuantizedMatrix matrix_;
 };
 

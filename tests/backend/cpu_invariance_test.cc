@@ -31,7 +31,7 @@ class Layer {
       return b.pack(RandomSource(n, k, layout, seed));
     };
     const QuantizedLayout q4 = {4, 32, 8, false}, q5 = {5, 32, 16, false};
-    const QuantizedLayout q41 = {4, 32, 0, true}, q6 = {6, 16, 32, false};
+    const QuantizedLayout q41 = {4, 32, 0, true}, q6 = {6, 16, 32, false, 256};
     const QuantizedLayout q8 = {8, 64, 128, false};
     const auto table = pack(50, kHidden, q8, 1);
     const auto q_proj = pack(kHeads * kHeadDim, kHidden, q4, 2);
@@ -136,7 +136,7 @@ TEST(CpuInvarianceTest, BitsDependOnTheRowAlone) {
 
 // Computed on x86-64; every machine must find them. Only a change of
 // docs/numerics.md may change them.
-constexpr uint64_t kLayerHash = 0xe4ba4ed8b538e6dd;
+constexpr uint64_t kLayerHash = 0xc618dbc18e1fa17;
 constexpr uint64_t kMathHash = 0x3df322abe38037db;
 
 TEST(CpuInvarianceTest, LayerHasTheBitsOfOtherArchitectures) {

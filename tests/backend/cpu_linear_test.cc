@@ -12,13 +12,13 @@ struct Layout {
 
 const std::vector<Layout>& layouts() {
   static const std::vector<Layout> all = {
-      {{4, 32, 8, false}, "Q4_0"},    {{4, 32, 0, true}, "Q4_1"},
-      {{5, 32, 16, false}, "Q5_0"},   {{5, 32, 0, true}, "Q5_1"},
-      {{8, 32, 128, false}, "Q8_0"},  {{6, 16, 32, false}, "Q6_K"},
-      {{2, 16, 0, true}, "Q2_K"},     {{3, 16, 4, false}, "Q3_K"},
-      {{4, 64, 0, true}, "mlx4 64"},  {{8, 64, 0, true}, "mlx8 64"},
-      {{4, 128, 8, false}, "4, 128"}, {{8, 16, 0, true}, "8, 16"},
-      {{7, 32, 64, false}, "7, 32"},
+      {{4, 32, 8, false}, "Q4_0"},     {{4, 32, 0, true}, "Q4_1"},
+      {{5, 32, 16, false}, "Q5_0"},    {{5, 32, 0, true}, "Q5_1"},
+      {{8, 32, 128, false}, "Q8_0"},   {{6, 16, 32, false, 256}, "Q6_K"},
+      {{2, 16, 0, true, 256}, "Q2_K"}, {{3, 16, 4, false, 256}, "Q3_K"},
+      {{4, 64, 0, true}, "mlx4 64"},   {{8, 64, 0, true}, "mlx8 64"},
+      {{4, 128, 8, false}, "4, 128"},  {{4, 32, 0, true, 256}, "Q4_K"},
+      {{5, 32, 0, true, 256}, "Q5_K"}, {{7, 32, 64, false}, "7, 32"},
   };
   return all;
 }
@@ -87,7 +87,7 @@ TEST_P(CpuLinearTest, SeveralOutputsAndBlocksMatchThePage) {
   const RandomSource sources[] = {
       RandomSource(20, cols, {4, 32, 8, false}, 1),
       RandomSource(40, cols, {8, 32, 128, false}, 2),
-      RandomSource(5, cols, {6, 16, 32, false}, 3)};
+      RandomSource(5, cols, {6, 16, 32, false, 256}, 3)};
   std::vector<std::unique_ptr<PackedMatrix>> packed;
   std::vector<HostMatrix> results;
   std::vector<LinearOutput> outputs;
@@ -183,7 +183,7 @@ TEST_P(CpuLinearTest, GatedLinearMatchesThePage) {
   };
   const Pair pairs[] = {{{4, 32, 8, false}, {4, 32, 8, false}},
                         {{5, 32, 16, false}, {8, 32, 128, false}},
-                        {{4, 32, 0, true}, {6, 16, 32, false}}};
+                        {{4, 32, 0, true}, {6, 16, 32, false, 256}}};
   for (const Pair& pair : pairs) {
     for (const Activation activation :
          {Activation::kGeluTanh, Activation::kSilu}) {

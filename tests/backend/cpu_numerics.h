@@ -112,7 +112,8 @@ inline Activations quantize(const Floats& x, int64_t rows, int64_t cols) {
 
 // --- Linear. ---
 
-// Scales and biases as stored: f16 times the row's power of two.
+// Scales and biases as stored: exact with super-blocks, else f16 times the
+// row's power of two.
 struct StoredRow {
   Floats scales, biases;
   float factor = 1;
@@ -130,6 +131,7 @@ inline StoredRow stored_row(const QuantizedMatrix& w, int64_t n) {
       largest = std::max(largest, std::fabs(row.biases.back()));
     }
   }
+  if (w.layout.super_block > 0) return row;
   if (largest > 0) {
     row.factor = std::ldexp(1.0f, std::ilogb(largest) - 14);
   }

@@ -31,11 +31,11 @@ const Expected kBlockEncodings[] = {
     {Encoding::kQ5_0, {5, 32, 16, false}},
     {Encoding::kQ5_1, {5, 32, 0, true}},
     {Encoding::kQ8_0, {8, 32, 128, false}},
-    {Encoding::kQ2_K, {2, 16, 0, true}},
-    {Encoding::kQ3_K, {3, 16, 4, false}},
-    {Encoding::kQ4_K, {4, 32, 0, true}},
-    {Encoding::kQ5_K, {5, 32, 0, true}},
-    {Encoding::kQ6_K, {6, 16, 32, false}},
+    {Encoding::kQ2_K, {2, 16, 0, true, 256}},
+    {Encoding::kQ3_K, {3, 16, 4, false, 256}},
+    {Encoding::kQ4_K, {4, 32, 0, true, 256}},
+    {Encoding::kQ5_K, {5, 32, 0, true, 256}},
+    {Encoding::kQ6_K, {6, 16, 32, false, 256}},
 };
 
 const QuantizedLayout kDenseLayout = {8, 32, 128, false};

@@ -15,12 +15,18 @@ inline constexpr int kGroup = 32;
 /// Outputs of a weight tile; a multiple of kGroup, so that a tile of gates and
 /// ups makes whole groups of the next activation.
 inline constexpr int kTile = 32;
+/// Groups of a super-block.
+inline constexpr int kSuperGroups = 8;
 /// Positions of a KV block.
 inline constexpr int kBlock = 64;
 
 /// A packed weight matrix. A tile of 32 outputs is a run of records, each for
 /// `shared` groups of 32 inputs:
-///   f16 scales [steps][32], f16 biases [steps][32] if has_bias, codes.
+///   f16 scales [32], f16 biases [32] if has_bias, codes;
+/// or, with super-blocks, each for 8 groups: f16 scales [32] and biases [32],
+/// then for each group
+///   int8 scales [steps][32], int8 biases [steps][32] if has_bias, codes,
+/// where a scale or bias is the integer times the super-block's, exactly.
 /// Codes of a group are 8 quads of 4 consecutive inputs, [32 outputs][4] bytes.
 /// Below 7 bits the low nibbles of quads 2p and 2p + 1 are the low and high
 /// nibbles of one, and after the four of them come planes of the bits above: of
@@ -28,14 +34,15 @@ inline constexpr int kBlock = 64;
 /// 1 are of quad r of the first four and of the last four.
 struct WeightTiles {
   const uint8_t* tiles;
-  const float* factors;  ///< [N padded to 32], multiplies the finished sum
+  const float* factors;  ///< [N padded to 32], multiply the finished sums
   int64_t tile_bytes;
   int64_t groups;      ///< activation groups: inputs / 32, rounded up
   int32_t code_bits;   ///< 4, 5, 6; 7: bytes below 128; 8: any bytes
-  int32_t steps;       ///< scales of a group of 32 inputs: 1 or 2
+  int32_t steps;       ///< scales of a group of 32: 1, with super-blocks 1 or 2
   int32_t shared;      ///< groups of 32 inputs that share a scale: 1, 2 or 4
   int32_t zero_point;  ///< 0 with biases
   bool has_bias;
+  bool has_super_blocks;
 };
 
 /// int8 activations [rows, groups * 32]: x = scale * code.

@@ -15,8 +15,19 @@ namespace {
 // Past the end of the last tile, for kernels that read or ask ahead.
 constexpr int64_t kSlackBytes = 8192;
 
-int64_t header_bytes(const WeightTiles& w) {
-  return w.steps * kTile * 2 * (w.has_bias ? 2 : 1);
+// Of the f16 scales and biases that begin a record, one each an output.
+int64_t halves_bytes(const WeightTiles& w) {
+  return kTile * 2 * (w.has_bias ? 2 : 1);
+}
+
+// Of the int8 scales and biases of a group of a super-block.
+int64_t integers_bytes(const WeightTiles& w) {
+  return w.has_super_blocks ? w.steps * kTile * (w.has_bias ? 2 : 1) : 0;
+}
+
+// Groups of 32 inputs in a record.
+int64_t record_groups(const WeightTiles& w) {
+  return w.has_super_blocks ? kSuperGroups : w.shared;
 }
 
 int64_t code_bytes(const WeightTiles& w) {
@@ -34,6 +45,12 @@ WeightTiles describe(int64_t rows, int64_t cols,
           "pack: zero point not in 0..128");
   require(!layout.has_bias || layout.zero_point == 0,
           "pack: both biases and a zero point");
+  require(layout.super_block == 0 || layout.super_block == 256,
+          "pack: super-block is not 256");
+  require(layout.super_block == 0 || (group <= kGroup && layout.bits <= 6),
+          "pack: super-blocks need groups of at most 32 and 6 bits");
+  require(layout.super_block == 256 || group >= kGroup,
+          "pack: groups of 16 need super-blocks");
   WeightTiles w = {};
   w.groups = ceil_div(cols, kGroup);
   w.code_bits = std::max(layout.bits, 4);
@@ -41,8 +58,9 @@ WeightTiles describe(int64_t rows, int64_t cols,
   w.shared = group > kGroup ? group / kGroup : 1;
   w.zero_point = layout.zero_point;
   w.has_bias = layout.has_bias;
-  w.tile_bytes =
-      ceil_div(w.groups, w.shared) * header_bytes(w) + w.groups * code_bytes(w);
+  w.has_super_blocks = layout.super_block > 0;
+  w.tile_bytes = ceil_div(w.groups, record_groups(w)) * halves_bytes(w) +
+                 w.groups * (integers_bytes(w) + code_bytes(w));
   return w;
 }
 
@@ -79,21 +97,34 @@ struct Rows {
   int64_t count;
 };
 
-// The scales (or biases) of one record: [steps][32] f16.
-void pack_halves(const std::vector<float>& values, const Rows& rows,
-                 const float* factors, int64_t first_group, int steps,
-                 uint8_t* out) {
-  uint16_t halves[2 * kTile] = {};
-  float inverses[kTile];  // exact: factors are powers of two
-  for (int64_t n = 0; n < rows.count; ++n) inverses[n] = 1.0f / factors[n];
-  const int64_t groups = rows.matrix.groups();
-  for (int step = 0; step < steps && first_group + step < groups; ++step) {
-    for (int64_t n = 0; n < rows.count; ++n) {
-      const float value = finite(values[n * groups + first_group + step]);
-      halves[step * kTile + n] = f32_to_f16(value * inverses[n]);
-    }
+// Column `index` of the scales (or biases) [rows, width] of one record: [32]
+// f16. Returns the end.
+uint8_t* pack_halves(const std::vector<float>& values, int64_t width,
+                     int64_t index, const Rows& rows, const float* factors,
+                     uint8_t* out) {
+  uint16_t halves[kTile] = {};
+  for (int64_t n = 0; n < rows.count; ++n) {
+    // Exact: factors are powers of two.
+    halves[n] = f32_to_f16(finite(values[n * width + index]) / factors[n]);
   }
-  std::memcpy(out, halves, static_cast<size_t>(steps) * kTile * 2);
+  std::memcpy(out, halves, sizeof(halves));
+  return out + sizeof(halves);
+}
+
+// The integer scales (or biases) of a group of 32: [steps][32] int8. Returns
+// the end.
+uint8_t* pack_integers(const std::vector<int8_t>& values, int64_t first_group,
+                       int steps, const Rows& rows, uint8_t* out) {
+  const int64_t groups = rows.matrix.groups();
+  for (int step = 0; step < steps; ++step) {
+    int8_t integers[kTile] = {};
+    for (int64_t n = 0; first_group + step < groups && n < rows.count; ++n) {
+      integers[n] = values[n * groups + first_group + step];
+    }
+    std::memcpy(out, integers, sizeof(integers));
+    out += sizeof(integers);
+  }
+  return out;
 }
 
 // The codes of 32 inputs from `first` on; beyond the matrix they are 0, where
@@ -146,17 +177,29 @@ void pack_tile(const Rows& rows, const WeightTiles& w, float* factors,
   const int64_t groups = m.groups();
   for (int64_t n = 0; n < rows.count; ++n) {
     const float* biases = w.has_bias ? &m.biases[n * groups] : nullptr;
-    factors[n] = row_factor(&m.scales[n * groups], biases, groups);
+    // A super-block's scale is an f16 in every format that has them.
+    factors[n] = w.has_super_blocks
+                     ? 1.0f
+                     : row_factor(&m.scales[n * groups], biases, groups);
   }
-  const int64_t half_bytes = w.steps * kTile * 2;
+  const std::vector<float>& scales =
+      w.has_super_blocks ? m.super_scales : m.scales;
+  const std::vector<float>& biases =
+      w.has_super_blocks ? m.super_biases : m.biases;
+  const int64_t width = w.has_super_blocks ? m.super_blocks() : groups;
   for (int64_t g = 0; g < w.groups; ++g) {
-    if (g % w.shared == 0) {
-      const int64_t first = g / w.shared * w.steps;
-      pack_halves(m.scales, rows, factors, first, w.steps, out);
-      out += half_bytes;
+    if (g % record_groups(w) == 0) {
+      const int64_t record = g / record_groups(w);
+      out = pack_halves(scales, width, record, rows, factors, out);
       if (w.has_bias) {
-        pack_halves(m.biases, rows, factors, first, w.steps, out);
-        out += half_bytes;
+        out = pack_halves(biases, width, record, rows, factors, out);
+      }
+    }
+    if (w.has_super_blocks) {
+      const int64_t first = g * w.steps;
+      out = pack_integers(m.scale_codes, first, w.steps, rows, out);
+      if (w.has_bias) {
+        out = pack_integers(m.bias_codes, first, w.steps, rows, out);
       }
     }
     pack_codes(rows, g * kGroup, w.code_bits, out);

@@ -67,6 +67,10 @@ CARAT_INLINE I32x16 load_u8(const uint8_t* p) {
   return {_mm512_cvtepu8_epi32(
       _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
 }
+CARAT_INLINE I32x16 load_i8(const uint8_t* p) {
+  return {_mm512_cvtepi8_epi32(
+      _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+}
 // Lanes must be in [-128, 127].
 CARAT_INLINE void store_i8(int8_t* p, I32x16 x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x.v));

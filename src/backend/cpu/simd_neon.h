@@ -103,6 +103,13 @@ CARAT_INLINE I32x16 load_u8(const uint8_t* p) {
            vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(high))),
            vreinterpretq_s32_u32(vmovl_high_u16(high))}};
 }
+CARAT_INLINE I32x16 load_i8(const uint8_t* p) {
+  const int8x16_t bytes = vreinterpretq_s8_u8(vld1q_u8(p));
+  const int16x8_t low = vmovl_s8(vget_low_s8(bytes));
+  const int16x8_t high = vmovl_high_s8(bytes);
+  return {{vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low),
+           vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high)}};
+}
 // Lanes must be in [-128, 127].
 CARAT_INLINE void store_i8(int8_t* p, I32x16 x) {
   const int16x8_t low = vmovn_high_s32(vmovn_s32(x.v[0]), x.v[1]);

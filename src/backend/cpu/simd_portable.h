@@ -184,6 +184,15 @@ CARAT_INLINE I32x16 load_u8(const uint8_t* p) {
   CARAT_EACH y.v[i] = Uint4{p[4 * i], p[4 * i + 1], p[4 * i + 2], p[4 * i + 3]};
   return y;
 }
+CARAT_INLINE I32x16 load_i8(const uint8_t* p) {
+  const auto at = [p](int i) {
+    return static_cast<uint32_t>(static_cast<int8_t>(p[i]));
+  };
+  I32x16 y;
+  CARAT_EACH y.v[i] =
+      Uint4{at(4 * i), at(4 * i + 1), at(4 * i + 2), at(4 * i + 3)};
+  return y;
+}
 CARAT_INLINE void store_i8(int8_t* p, I32x16 x) {
   int32_t lanes[16];
   __builtin_memcpy(lanes, &x, sizeof(lanes));

@@ -117,13 +117,49 @@ CARAT_INLINE void add_quads(
   }
 }
 
+// A kind of scales: how many a group of 32 has, whether with biases, whether
+// in super-blocks.
+template <int kStepsOf, bool kBiasOf, bool kSuperOf>
+struct Scaling {
+  static constexpr int kSteps = kStepsOf;
+  static constexpr bool kBias = kBiasOf;
+  static constexpr bool kSuper = kSuperOf;
+  // Of an output: halves that begin a record, integers that begin a group.
+  static constexpr int kRecordBytes = kBias ? 4 : 2;
+  static constexpr int kGroupBytes = kSuper ? kSteps * (kBias ? 2 : 1) : 0;
+};
+
+// Where the scales of a group lie, from an output on.
+struct GroupScales {
+  const uint8_t* halves;
+  const uint8_t* integers;  ///< with super-blocks
+};
+
+// The scales of 16 outputs from `output` on, for one step.
+template <class Scales>
+CARAT_INLINE F32x16 step_scale(const GroupScales& at, int step, int output) {
+  const F32x16 halves =
+      load_f16(reinterpret_cast<const uint16_t*>(at.halves) + output);
+  if constexpr (!Scales::kSuper) return halves;
+  return to_float(load_i8(at.integers + step * kTile + output)) * halves;
+}
+
+template <class Scales>
+CARAT_INLINE F32x16 step_bias(const GroupScales& at, int step, int output) {
+  if constexpr (!Scales::kBias) return zero();
+  return step_scale<Scales>(
+      {at.halves + kTile * 2, at.integers + Scales::kSteps * kTile}, step,
+      output);
+}
+
 // One step of a group: its integer sums, then one link of each float chain.
-template <int kCodeBits, int kSteps, bool kBias, int kRows, int kStep>
-CARAT_INLINE void add_step(const uint8_t* codes, const uint16_t* scales,
+template <int kCodeBits, class Scales, int kRows, int kStep>
+CARAT_INLINE void add_step(const uint8_t* codes, const GroupScales& scales,
                            const int8_t* x, int64_t stride,
                            const int32_t* prepared,
                            F32x16 (&acc)[kRows][kHalves]) {
-  constexpr int kQuads = 8 / kSteps;
+  constexpr bool kBias = Scales::kBias;
+  constexpr int kQuads = 8 / Scales::kSteps;
   const int32_t* starts = prepared + (1 + kStep) * kChunkRows;
   DotSum<dot_bits(kCodeBits)> sums[kRows][kHalves];
   CARAT_UNROLL
@@ -137,9 +173,8 @@ CARAT_INLINE void add_step(const uint8_t* codes, const uint16_t* scales,
       codes, x, stride, sums);
   CARAT_UNROLL
   for (int h = 0; h < kHalves; ++h) {
-    const uint16_t* halves = scales + kStep * kTile + h * 16;
-    const F32x16 scale = load_f16(halves);
-    const F32x16 bias = kBias ? load_f16(halves + kSteps * kTile) : zero();
+    const F32x16 scale = step_scale<Scales>(scales, kStep, h * 16);
+    const F32x16 bias = step_bias<Scales>(scales, kStep, h * 16);
     CARAT_UNROLL
     for (int i = 0; i < kRows; ++i) {
       const F32x16 row_scale = broadcast_word(prepared + i);
@@ -153,42 +188,44 @@ CARAT_INLINE void add_step(const uint8_t* codes, const uint16_t* scales,
 }
 
 // The sums of kRows rows x kHalves halves of a tile, from `half` on.
-template <int kCodeBits, int kSteps, bool kBias, int kRows>
+template <int kCodeBits, class Scales, int kRows>
 CARAT_INLINE void linear_halves(const WeightTiles& w, const uint8_t* tile,
                                 const int8_t* x, int64_t stride,
                                 const int32_t* prepared, int half, bool ahead,
                                 F32x16 (&acc)[kRows][kHalves]) {
   constexpr int64_t kCodeBytes = code_bytes(kCodeBits);
-  constexpr int64_t kHeaderBytes = kSteps * kTile * 2 * (kBias ? 2 : 1);
-  const uint16_t* scales = nullptr;
-  int32_t shared_left = 0;
+  GroupScales scales = {};
+  const int32_t record_groups = Scales::kSuper ? kSuperGroups : w.shared;
+  int32_t record_left = 0;
   CARAT_UNROLL
   for (int i = 0; i < kRows; ++i) {
     CARAT_UNROLL
     for (int h = 0; h < kHalves; ++h) acc[i][h] = zero();
   }
   for (int64_t g = 0; g < w.groups; ++g) {
-    if (shared_left == 0) {
-      scales = reinterpret_cast<const uint16_t*>(tile) + half * 16;
-      tile += kHeaderBytes;
-      shared_left = w.shared;
+    if (record_left == 0) {
+      scales.halves = tile + half * 16 * 2;
+      tile += Scales::kRecordBytes * kTile;
+      record_left = record_groups;
     }
-    --shared_left;
+    --record_left;
+    scales.integers = tile + half * 16;
+    tile += Scales::kGroupBytes * kTile;
     if (kRows == kChunkRows && ahead) {
       for (int64_t at = 0; at < kCodeBytes; at += 64) {
         __builtin_prefetch(tile + kPrefetchBytes + at);
       }
     }
     const uint8_t* codes = tile + half * 64;
-    add_step<kCodeBits, kSteps, kBias, kRows, 0>(codes, scales, x, stride,
-                                                 prepared, acc);
-    if constexpr (kSteps == 2) {
-      add_step<kCodeBits, kSteps, kBias, kRows, 1>(codes, scales, x, stride,
-                                                   prepared, acc);
+    add_step<kCodeBits, Scales, kRows, 0>(codes, scales, x, stride, prepared,
+                                          acc);
+    if constexpr (Scales::kSteps == 2) {
+      add_step<kCodeBits, Scales, kRows, 1>(codes, scales, x, stride, prepared,
+                                            acc);
     }
     tile += kCodeBytes;
     x += kGroup;
-    prepared += (1 + kSteps) * kChunkRows;
+    prepared += (1 + Scales::kSteps) * kChunkRows;
   }
 }
 
@@ -198,15 +235,15 @@ using ChunkKernel = void (*)(const WeightTiles& w, int64_t tile,
                              const int32_t* prepared, bool ahead, float* out,
                              int64_t out_stride);
 
-template <int kCodeBits, int kSteps, bool kBias, int kRows>
+template <int kCodeBits, class Scales, int kRows>
 void linear_chunk(const WeightTiles& w, int64_t tile, const int8_t* x,
                   int64_t stride, const int32_t* prepared, bool ahead,
                   float* out, int64_t out_stride) {
   const uint8_t* data = w.tiles + tile * w.tile_bytes;
   for (int half = 0; half < 2; half += kHalves) {
     F32x16 acc[kRows][kHalves];
-    linear_halves<kCodeBits, kSteps, kBias, kRows>(w, data, x, stride, prepared,
-                                                   half, ahead, acc);
+    linear_halves<kCodeBits, Scales, kRows>(w, data, x, stride, prepared, half,
+                                            ahead, acc);
     for (int h = 0; h < kHalves; ++h) {
       const int64_t at = (half + h) * 16;
       const F32x16 factor = load(w.factors + tile * kTile + at);
@@ -222,24 +259,29 @@ struct ChunkKernels {
   ChunkKernel by_rows[kChunkRows];
 };
 
-template <int kCodeBits, int kSteps, bool kBias, int kRows>
+template <int kCodeBits, class Scales, int kRows = kChunkRows>
 void fill_kernels(ChunkKernels& kernels) {
-  kernels.by_rows[kRows - 1] = linear_chunk<kCodeBits, kSteps, kBias, kRows>;
-  if constexpr (kRows > 1) {
-    fill_kernels<kCodeBits, kSteps, kBias, kRows - 1>(kernels);
-  }
+  kernels.by_rows[kRows - 1] = linear_chunk<kCodeBits, Scales, kRows>;
+  if constexpr (kRows > 1) fill_kernels<kCodeBits, Scales, kRows - 1>(kernels);
 }
 
 template <int kCodeBits>
 ChunkKernels kernels_of_bits(const WeightTiles& w) {
   ChunkKernels kernels;
-  if (w.has_bias) {
-    w.steps == 2 ? fill_kernels<kCodeBits, 2, true, kChunkRows>(kernels)
-                 : fill_kernels<kCodeBits, 1, true, kChunkRows>(kernels);
-  } else {
-    w.steps == 2 ? fill_kernels<kCodeBits, 2, false, kChunkRows>(kernels)
-                 : fill_kernels<kCodeBits, 1, false, kChunkRows>(kernels);
+  if constexpr (kCodeBits < 7) {
+    if (w.has_super_blocks && w.steps == 2) {
+      w.has_bias ? fill_kernels<kCodeBits, Scaling<2, true, true>>(kernels)
+                 : fill_kernels<kCodeBits, Scaling<2, false, true>>(kernels);
+      return kernels;
+    }
+    if (w.has_super_blocks) {
+      w.has_bias ? fill_kernels<kCodeBits, Scaling<1, true, true>>(kernels)
+                 : fill_kernels<kCodeBits, Scaling<1, false, true>>(kernels);
+      return kernels;
+    }
   }
+  w.has_bias ? fill_kernels<kCodeBits, Scaling<1, true, false>>(kernels)
+             : fill_kernels<kCodeBits, Scaling<1, false, false>>(kernels);
   return kernels;
 }
 

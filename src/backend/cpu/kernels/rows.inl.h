@@ -151,21 +151,33 @@ CARAT_INLINE uint32_t quad_of(const uint8_t* p, int code_bits, int quad) {
 void embed(const WeightTiles& w, int64_t row, float scale, float* out,
            int64_t cols) {
   const int64_t lane = row % kTile;
-  const int64_t header = w.steps * kTile * (w.has_bias ? 2 : 1);
+  const int64_t parts = w.has_bias ? 2 : 1;
+  const int64_t record_groups = w.has_super_blocks ? kSuperGroups : w.shared;
   const uint8_t* p = w.tiles + (row / kTile) * w.tile_bytes;
-  const uint16_t* scales = nullptr;
+  const uint16_t* halves = nullptr;
+  const uint8_t* integers = nullptr;
   const F32x16 factor = broadcast(w.factors[row]);
   const I32x16 zero_point = broadcast(w.zero_point);
-  const auto half_at = [&](const uint16_t* halves, int step) {
+  // Part 0: the scale of a step, part 1: its bias.
+  const auto part_at = [&](int64_t part, int step) {
     // One half of a vector of 16, so that f16 is read one way only.
     float lanes[16];
-    store(lanes, load_f16(halves + step * kTile + lane / 16 * 16));
-    return broadcast(lanes[lane % 16]);
+    store(lanes, load_f16(halves + part * kTile + lane / 16 * 16));
+    float value = lanes[lane % 16];
+    if (w.has_super_blocks) {
+      const int64_t at = (part * w.steps + step) * kTile + lane;
+      value *= static_cast<float>(static_cast<int8_t>(integers[at]));
+    }
+    return broadcast(value);
   };
   for (int64_t group = 0; group < w.groups; ++group) {
-    if (group % w.shared == 0) {
-      scales = reinterpret_cast<const uint16_t*>(p);
-      p += header * 2;
+    if (group % record_groups == 0) {
+      halves = reinterpret_cast<const uint16_t*>(p);
+      p += parts * kTile * 2;
+    }
+    if (w.has_super_blocks) {
+      integers = p;
+      p += parts * w.steps * kTile;
     }
     uint8_t codes[kGroup];
     for (int quad = 0; quad < 8; ++quad) {
@@ -175,11 +187,10 @@ void embed(const WeightTiles& w, int64_t row, float scale, float* out,
     p += code_bytes(w.code_bits);
     for (int half = 0; half < 2; ++half) {
       const int step = w.steps == 2 ? half : 0;
-      const F32x16 s = half_at(scales, step);
+      const F32x16 s = part_at(0, step);
       const F32x16 code = to_float(load_u8(codes + 16 * half) - zero_point);
       const F32x16 value =
-          w.has_bias ? fma(s, code, half_at(scales + w.steps * kTile, step))
-                     : s * code;
+          w.has_bias ? fma(s, code, part_at(1, step)) : s * code;
       const int64_t at = group * kGroup + half * 16;
       if (at < cols) {
         store_first(out + at, (value * factor) * broadcast(scale), cols - at);
