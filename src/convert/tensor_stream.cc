@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
+#include <exception>
 #include <utility>
 
 #include "carat/error.h"
@@ -12,10 +12,12 @@
 namespace carat {
 namespace {
 
-// Numbers encoded between two writes, and by a thread at a time: its scratch
-// should stay in its cache.
-constexpr int64_t kChunkValues = 16 << 20;
+// Numbers that a thread encodes at a time: its scratch should stay in its
+// cache. Threads take such pieces as they come, since one also writes.
 constexpr int64_t kPieceValues = 1 << 16;
+// Of a chunk, encoded while the one before is written.
+constexpr int64_t kPieces = 32;
+constexpr int64_t kPiecesPerThread = 8;
 
 /// Rows of another source, in heads, as pairs.
 class PairedOrder final : public WeightSource {
@@ -65,34 +67,49 @@ EncodedRows TensorStream::copy(const RawTensor& tensor, Encoding encoding,
   EncodedRows affine;
   affine.scales.resize(static_cast<size_t>(rows * groups * 2));
   affine.biases.resize(static_cast<size_t>(rows * groups * 2));
-  std::vector<std::byte> encoded;
-  const int64_t chunk = std::clamp<int64_t>(kChunkValues / cols, 1, rows);
-  const int64_t piece = std::clamp<int64_t>(kPieceValues / cols, 1, chunk);
-  encoded.resize(static_cast<size_t>(chunk * row_bytes));
+  const int64_t piece = std::clamp<int64_t>(kPieceValues / cols, 1, rows);
+  const int64_t pieces =
+      std::max<int64_t>(kPieces, kPiecesPerThread * pool_.size());
+  const int64_t chunk = std::min(piece * pieces, rows);
+  std::vector<std::byte> encoded(static_cast<size_t>(chunk * row_bytes));
+  std::vector<std::byte> before(encoded.size());
+  std::span<const std::byte> unwritten;
   for (int64_t first = 0; first < rows; first += chunk) {
     const int64_t count = std::min(chunk, rows - first);
+    std::atomic<int64_t> next = 0;
     std::atomic<bool> finite = true;
-    pool_.for_range(count, [&](int64_t begin, int64_t end) {
+    std::exception_ptr failed;
+    pool_.run([&](int thread) {
+      if (thread == 0) {
+        try {
+          if (!unwritten.empty()) write(unwritten);
+        } catch (...) {
+          failed = std::current_exception();
+        }
+      }
       std::vector<float> values;
       EncodedRows part;
-      for (int64_t row = begin; row < end; row += piece) {
-        const int64_t some = std::min(piece, end - row);
+      for (int64_t row; (row = next.fetch_add(piece)) < count;) {
+        const int64_t some = std::min(piece, count - row);
         encode_rows(*source, first + row, some, encoding, values, part);
-        if (largest_magnitude(values) == INFINITY) finite = false;
+        if (!all_finite(values)) finite = false;
         std::ranges::copy(part.data, encoded.begin() + row * row_bytes);
         const int64_t group = (first + row) * groups * 2;
         std::ranges::copy(part.scales, affine.scales.begin() + group);
         std::ranges::copy(part.biases, affine.biases.begin() + group);
       }
     });
+    if (failed) std::rethrow_exception(failed);
     if (!finite) {
       throw Error(ErrorCode::kCorrupt, checkpoint_.path().string() +
                                            ": tensor " + tensor.name +
                                            " has a number that is not finite");
     }
-    write(std::span(encoded).first(static_cast<size_t>(count * row_bytes)));
+    std::swap(encoded, before);
+    unwritten = std::span(before).first(static_cast<size_t>(count * row_bytes));
     advance(tensor, first, count);
   }
+  write(unwritten);
   return affine;
 }
 

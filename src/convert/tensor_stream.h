@@ -18,8 +18,8 @@
 
 namespace carat {
 
-/// Reads and encodes with all threads, writes with the calling one, gives back
-/// the memory of what has been read and counts it for progress. Not
+/// Reads and encodes with all threads, writes with the calling one meanwhile,
+/// gives back the memory of what has been read and counts it for progress. Not
 /// thread-safe.
 class TensorStream {
  public:

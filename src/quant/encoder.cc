@@ -14,29 +14,35 @@
 namespace carat {
 namespace {
 
-struct BlockEncoder {
-  bool (*encode)(const float* values, std::byte* block);
-  int scale_offset;  // of an f16 that multiplies every number of the block
-};
+using BlockEncoder = bool (*)(const float* values, std::byte* block);
 
+/// Of formats whose blocks begin with their f16 scale.
 BlockEncoder block_encoder(Encoding encoding) {
   switch (encoding) {
     case Encoding::kQ4_0:
-      return {encode_q4_0, 0};
+      return encode_q4_0;
     case Encoding::kQ5_0:
-      return {encode_q5_0, 0};
+      return encode_q5_0;
     case Encoding::kQ5_1:
-      return {encode_q5_1, 0};
+      return encode_q5_1;
     case Encoding::kQ8_0:
-      return {encode_q8_0, 0};
-    case Encoding::kQ4_K:
-      return {encode_q4_k, 0};
-    case Encoding::kQ5_K:
-      return {encode_q5_k, 0};
-    case Encoding::kQ6_K:
-      return {encode_q6_k, 208};
+      return encode_q8_0;
     default:
-      return {nullptr, 0};
+      return nullptr;
+  }
+}
+
+KEncoders::Encode k_encoder(Encoding encoding) {
+  const KEncoders& encoders = k_encoders().front();
+  switch (encoding) {
+    case Encoding::kQ4_K:
+      return encoders.q4_k;
+    case Encoding::kQ5_K:
+      return encoders.q5_k;
+    case Encoding::kQ6_K:
+      return encoders.q6_k;
+    default:
+      return nullptr;
   }
 }
 
@@ -75,8 +81,8 @@ void encode_affine_group(std::span<const float> values, float most,
 }  // namespace
 
 bool has_block_encoder(Encoding encoding) {
-  return encoding <= Encoding::kBF16 ||
-         block_encoder(encoding).encode != nullptr;
+  return encoding <= Encoding::kBF16 || block_encoder(encoding) != nullptr ||
+         k_encoder(encoding) != nullptr;
 }
 
 void encode_blocks(Encoding encoding, std::span<const float> values,
@@ -94,18 +100,22 @@ void encode_blocks(Encoding encoding, std::span<const float> values,
     return;
   }
   const EncodingInfo& info = encoding_info(encoding);
-  const BlockEncoder encoder = block_encoder(encoding);
-  if (encoder.encode == nullptr) {
+  const auto block_values = static_cast<size_t>(info.block_values);
+  if (const KEncoders::Encode encode = k_encoder(encoding)) {
+    encode(values.data(), static_cast<int64_t>(values.size() / block_values),
+           out);
+    return;
+  }
+  const BlockEncoder encode = block_encoder(encoding);
+  if (encode == nullptr) {
     throw Error(ErrorCode::kUnsupported,
                 "encoding " + std::string(info.name) + " is not written");
   }
-  const auto block_values = static_cast<size_t>(info.block_values);
   for (size_t at = 0; at < values.size(); at += block_values) {
     const auto block = values.subspan(at, block_values);
-    if (largest_magnitude(block) == INFINITY ||
-        !encoder.encode(block.data(), out)) {
+    if (!all_finite(block) || !encode(block.data(), out)) {
       std::fill_n(out, info.block_bytes, std::byte{0});
-      store_le(out + encoder.scale_offset, kNanF16);
+      store_le(out, kNanF16);
     }
     out += info.block_bytes;
   }
@@ -119,7 +129,7 @@ void encode_affine(int bits, int group, std::span<const float> values,
   uint8_t unpacked[kMaxGroup];
   for (size_t at = 0; at < values.size(); at += size) {
     const auto part = values.subspan(at, size);
-    if (largest_magnitude(part) == INFINITY) {
+    if (!all_finite(part)) {
       std::fill_n(unpacked, size, uint8_t{0});
       store_le(scales, kNanBf16);
       store_le(biases, kNanBf16);

@@ -1,6 +1,7 @@
 #include "quant/legacy_encoders.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 
@@ -14,16 +15,23 @@ constexpr int kValues = 32;
 
 /// The number of largest magnitude, with its sign; the first such.
 float extreme(const float* values) {
-  float lowest = 0, highest = 0;
+  // As integers, magnitudes order as the numbers do, and compilers find
+  // vectors.
+  int32_t largest = 0;
   for (int i = 0; i < kValues; ++i) {
-    lowest = std::min(lowest, values[i]);
-    highest = std::max(highest, values[i]);
+    largest = std::max(largest, std::bit_cast<int32_t>(values[i]) & 0x7fffffff);
   }
-  if (-lowest != highest) return -lowest > highest ? lowest : highest;
+  const auto magnitude = std::bit_cast<float>(largest);
+  int positive = 0, negative = 0;
   for (int i = 0; i < kValues; ++i) {
-    if (std::fabs(values[i]) == highest) return values[i];
+    positive |= values[i] == magnitude ? 1 : 0;
+    negative |= values[i] == -magnitude ? 1 : 0;
   }
-  return 0;
+  if (negative == 0) return magnitude;
+  if (positive == 0) return -magnitude;
+  return *std::find_if(values, values + kValues, [&](float value) {
+    return std::fabs(value) == magnitude;
+  });
 }
 
 float inverse(float x) { return x == 0 ? 0 : 1 / x; }

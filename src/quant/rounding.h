@@ -28,17 +28,18 @@ inline uint8_t nearest_code(float x, float most) {
 /// The same with halves rounded up, as ggml's first quantisers do: weights that
 /// were quantised before have many.
 inline uint8_t nearest_code_up(float x, float most) {
-  const float low = x > 0.0f ? x + 0.5f : 0.5f;
+  const float low = (x > 0.0f ? x : 0.0f) + 0.5f;
   return static_cast<uint8_t>(static_cast<int>(low < most ? low : most));
 }
 
-/// The largest magnitude; infinite if there is an infinity or a NaN.
-inline float largest_magnitude(std::span<const float> values) {
-  uint32_t largest = 0;
+/// Whether there is neither an infinity nor a NaN.
+inline bool all_finite(std::span<const float> values) {
+  constexpr uint32_t kExponent = 0x7f800000u;
+  uint32_t bad = 0;  // not a bool: compilers turn this into vectors
   for (const float value : values) {
-    largest = std::max(largest, std::bit_cast<uint32_t>(value) & 0x7fffffffu);
+    bad |= (std::bit_cast<uint32_t>(value) & kExponent) == kExponent ? 1u : 0u;
   }
-  return largest > 0x7f800000u ? INFINITY : std::bit_cast<float>(largest);
+  return bad == 0;
 }
 
 }  // namespace carat

@@ -13,6 +13,7 @@
 
 #include "carat/error.h"
 #include "quant/decoder.h"
+#include "quant/k_encoders.h"
 #include "quant/quantizing_source.h"
 
 namespace carat {
@@ -149,6 +150,29 @@ TEST(EncoderTest, CodesAreThoseOfTheWrittenRows) {
     EXPECT_EQ(found.codes, expected.codes);
     EXPECT_EQ(found.scales, expected.scales);
     EXPECT_EQ(found.biases, expected.biases);
+  }
+}
+
+// Odd counts end in a lone block; it and a bad one change nothing about others.
+TEST(EncoderTest, InstructionSetsGiveTheSameBytes) {
+  std::vector<float> values = normal_numbers(0.02f);
+  for (size_t i = 0; i < 512; ++i) values[i] *= 1e-3f;
+  for (size_t i = 512; i < 768; ++i) values[i] = 0;
+  values[1100] = std::numeric_limits<float>::infinity();
+  values[1500] = 30;
+  constexpr int64_t kBlocks = 31;
+  const auto encoded = [&](KEncoders::Encode encode, size_t block_bytes) {
+    std::vector<std::byte> out(kBlocks * block_bytes);
+    encode(values.data(), kBlocks, out.data());
+    return out;
+  };
+  const KEncoders& plain = k_encoders().back();
+  EXPECT_EQ(plain.instruction_set, "baseline");
+  for (const KEncoders& encoders : k_encoders()) {
+    SCOPED_TRACE(encoders.instruction_set);
+    EXPECT_EQ(encoded(encoders.q4_k, 144), encoded(plain.q4_k, 144));
+    EXPECT_EQ(encoded(encoders.q5_k, 176), encoded(plain.q5_k, 176));
+    EXPECT_EQ(encoded(encoders.q6_k, 210), encoded(plain.q6_k, 210));
   }
 }
 
