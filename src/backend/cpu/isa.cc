@@ -106,4 +106,13 @@ const KernelTable& select_kernels(std::string_view isa) {
                   "' is unknown; expected " + all_names());
 }
 
+int64_t decode_ahead_bytes() {
+#if defined(__x86_64__)
+  // docs/kernels.md has both measurements.
+  return __builtin_cpu_is("intel") ? 4096 : 0;
+#else
+  return 0;
+#endif
+}
+
 }  // namespace carat::cpu

@@ -2,6 +2,7 @@
 #ifndef CARAT_BACKEND_CPU_ISA_H_
 #define CARAT_BACKEND_CPU_ISA_H_
 
+#include <cstdint>
 #include <string_view>
 
 #include "backend/cpu/kernel_table.h"
@@ -28,6 +29,11 @@ inline constexpr std::string_view kIsaNames[] = {
 /// Throws: Error{kInvalidArgument} for another name, Error{kUnsupported} for
 /// one that this machine lacks or that is of another architecture.
 const KernelTable& select_kernels(std::string_view isa);
+
+/// How many bytes ahead kernels that use each weight for one chunk of rows (a
+/// decode step) should ask for weights; 0 where the machine's own prefetching
+/// alone is faster.
+int64_t decode_ahead_bytes();
 
 }  // namespace carat::cpu
 

@@ -61,6 +61,8 @@ struct LinearRows {
   int64_t stride;
   const int32_t* prepared;
   int64_t rows;
+  /// How far ahead the first chunk of rows asks for weights; 0: not at all.
+  int64_t ahead_bytes;
 };
 
 struct Tiles {

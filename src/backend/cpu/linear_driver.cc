@@ -14,6 +14,9 @@ constexpr int64_t kBlockBytes = 600 << 10;
 // Items for each thread, at least: what the slowest has left is at most one.
 constexpr int64_t kItemsPerThread = 8;
 
+// How far ahead the first rows of a block ask for weights.
+constexpr int64_t kPrefillAheadBytes = 4096;
+
 // Two weights may read the same prepared rows.
 bool prepare_alike(const WeightTiles& a, const WeightTiles& b) {
   return a.steps == b.steps && a.has_bias == b.has_bias &&
@@ -85,6 +88,13 @@ void LinearDriver::for_items(const Plan& plan, const Body& body) {
   });
 }
 
+LinearRows LinearDriver::rows_of(const QuantizedRows& in, int64_t first,
+                                 int64_t rows, const int32_t* prepared) const {
+  return {
+      in.codes + first * in.stride, in.stride, prepared, rows,
+      rows > kernels_.chunk_rows ? kPrefillAheadBytes : decode_ahead_bytes_};
+}
+
 void LinearDriver::run(const QuantizedRows& in, int64_t rows,
                        std::span<const LinearPiece> pieces) {
   int64_t tiles = 0;
@@ -108,9 +118,7 @@ void LinearDriver::run(const QuantizedRows& in, int64_t rows,
       }
       OutputRows out = piece.out;
       out.data += row * out.stride;
-      kernels_.linear(weight,
-                      {in.codes + row * in.stride, in.stride, words, count},
-                      part, out);
+      kernels_.linear(weight, rows_of(in, row, count, words), part, out);
     }
   });
 }
@@ -127,14 +135,13 @@ void LinearDriver::run_gated(const QuantizedRows& in, int64_t rows,
                    Prepared* prepared) {
     int32_t* for_gate = scratch_.at<int32_t>(thread);
     int32_t* for_up = is_alike ? for_gate : for_gate + words;
-    const int8_t* codes = in.codes + row * in.stride;
     if (!prepared->serves(gate, row)) {
       kernels_.prepare(gate, in, row, count, for_gate);
       if (!is_alike) kernels_.prepare(up, in, row, count, for_up);
       *prepared = {&gate, row};
     }
-    kernels_.gated(gate, {codes, in.stride, for_gate, count}, up,
-                   {codes, in.stride, for_up, count}, item, is_silu, row, out);
+    kernels_.gated(gate, rows_of(in, row, count, for_gate), up,
+                   rows_of(in, row, count, for_up), item, is_silu, row, out);
   });
 }
 

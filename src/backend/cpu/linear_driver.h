@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 
+#include "backend/cpu/isa.h"
 #include "backend/cpu/kernel_table.h"
 #include "backend/cpu/thread_scratch.h"
 #include "base/thread_pool.h"
@@ -30,6 +31,7 @@ class LinearDriver {
   LinearDriver(ThreadPool& pool, const KernelTable& kernels)
       : pool_(pool),
         kernels_(kernels),
+        decode_ahead_bytes_(decode_ahead_bytes()),
         scratch_(pool.size()),
         shares_(std::make_unique<Share[]>(static_cast<size_t>(pool.size()))) {}
 
@@ -53,6 +55,8 @@ class LinearDriver {
   };
   Plan plan(const QuantizedRows& in, int64_t rows, int64_t tiles) const;
   int64_t prepared_words(const Plan& plan, const QuantizedRows& in) const;
+  LinearRows rows_of(const QuantizedRows& in, int64_t first, int64_t rows,
+                     const int32_t* prepared) const;
   /// Calls body(thread, first row, count, tiles, what its scratch holds) for
   /// all items, on all threads.
   template <class Body>
@@ -60,6 +64,7 @@ class LinearDriver {
 
   ThreadPool& pool_;
   const KernelTable& kernels_;
+  int64_t decode_ahead_bytes_;
   ThreadScratch scratch_;
   /// The next item of each thread's share.
   struct alignas(64) Share {

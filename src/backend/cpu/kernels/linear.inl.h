@@ -14,11 +14,6 @@
 namespace carat::cpu::CARAT_CPU_TARGET {
 namespace {
 
-// How many bytes ahead the first rows of a block ask for weights. Not where all
-// rows are in one chunk: a decode step reads faster with the machine's own
-// prefetching alone (46 against 40 of 52 GB/s on two Zen 4 cores).
-constexpr int64_t kPrefetchBytes = 4096;
-
 // Words of one group of a chunk that `prepare` writes.
 CARAT_INLINE int64_t prepared_words(const WeightTiles& w) {
   return (1 + w.steps) * kChunkRows;
@@ -191,9 +186,15 @@ CARAT_INLINE void add_step(const uint8_t* codes, const GroupScales& scales,
 template <int kCodeBits, class Scales, int kRows>
 CARAT_INLINE void linear_halves(const WeightTiles& w, const uint8_t* tile,
                                 const int8_t* x, int64_t stride,
-                                const int32_t* prepared, int half, bool ahead,
+                                const int32_t* prepared, int half,
+                                int64_t ahead_bytes,
                                 F32x16 (&acc)[kRows][kHalves]) {
   constexpr int64_t kCodeBytes = code_bytes(kCodeBits);
+  // Of a group, in whole lines.
+  constexpr int64_t kAheadBytes =
+      (kCodeBytes +
+       (Scales::kSuper ? Scales::kGroupBytes : Scales::kRecordBytes) * kTile) /
+      64 * 64;
   GroupScales scales = {};
   const int32_t record_groups = Scales::kSuper ? kSuperGroups : w.shared;
   int32_t record_left = 0;
@@ -211,9 +212,9 @@ CARAT_INLINE void linear_halves(const WeightTiles& w, const uint8_t* tile,
     --record_left;
     scales.integers = tile + half * 16;
     tile += Scales::kGroupBytes * kTile;
-    if (kRows == kChunkRows && ahead) {
-      for (int64_t at = 0; at < kCodeBytes; at += 64) {
-        __builtin_prefetch(tile + kPrefetchBytes + at);
+    if (ahead_bytes != 0) {
+      for (int64_t at = 0; at < kAheadBytes; at += 64) {
+        __builtin_prefetch(tile + ahead_bytes + at);
       }
     }
     const uint8_t* codes = tile + half * 64;
@@ -232,18 +233,18 @@ CARAT_INLINE void linear_halves(const WeightTiles& w, const uint8_t* tile,
 // One tile for one chunk of rows; writes 32 floats of each row.
 using ChunkKernel = void (*)(const WeightTiles& w, int64_t tile,
                              const int8_t* x, int64_t stride,
-                             const int32_t* prepared, bool ahead, float* out,
-                             int64_t out_stride);
+                             const int32_t* prepared, int64_t ahead_bytes,
+                             float* out, int64_t out_stride);
 
 template <int kCodeBits, class Scales, int kRows>
 void linear_chunk(const WeightTiles& w, int64_t tile, const int8_t* x,
-                  int64_t stride, const int32_t* prepared, bool ahead,
+                  int64_t stride, const int32_t* prepared, int64_t ahead_bytes,
                   float* out, int64_t out_stride) {
   const uint8_t* data = w.tiles + tile * w.tile_bytes;
   for (int half = 0; half < 2; half += kHalves) {
     F32x16 acc[kRows][kHalves];
     linear_halves<kCodeBits, Scales, kRows>(w, data, x, stride, prepared, half,
-                                            ahead, acc);
+                                            ahead_bytes, acc);
     for (int h = 0; h < kHalves; ++h) {
       const int64_t at = (half + h) * 16;
       const F32x16 factor = load(w.factors + tile * kTile + at);
@@ -313,13 +314,14 @@ void linear(const WeightTiles& w, const LinearRows& rows, Tiles tiles,
       const ChunkKernel kernel = kernels.by_rows[count - 1];
       const int8_t* x = rows.codes + row * rows.stride;
       const int32_t* prepared = rows.prepared + row * words;
+      const int64_t ahead = row == 0 ? rows.ahead_bytes : 0;
       float* y = out.data + row * out.stride + col;
       if (cols >= kTile) {
-        kernel(w, tile, x, rows.stride, prepared, row == 0, y, out.stride);
+        kernel(w, tile, x, rows.stride, prepared, ahead, y, out.stride);
         continue;
       }
       alignas(64) float whole[kChunkRows * kTile];
-      kernel(w, tile, x, rows.stride, prepared, row == 0, whole, kTile);
+      kernel(w, tile, x, rows.stride, prepared, ahead, whole, kTile);
       for (int64_t i = 0; i < count; ++i) {
         for (int64_t at = 0; at < cols; at += 16) {
           store_first(y + i * out.stride + at, load(whole + i * kTile + at),
@@ -342,13 +344,14 @@ void gated(const WeightTiles& gate, const LinearRows& gate_rows,
       const int64_t left = gate_rows.rows - row;
       const int64_t count = left < kChunkRows ? left : kChunkRows;
       const int8_t* x = gate_rows.codes + row * gate_rows.stride;
+      const int64_t ahead = row == 0 ? gate_rows.ahead_bytes : 0;
       alignas(64) float gates[kChunkRows * kTile];
       alignas(64) float ups[kChunkRows * kTile];
       gate_kernels.by_rows[count - 1](gate, tile, x, gate_rows.stride,
                                       gate_rows.prepared + row * gate_words,
-                                      row == 0, gates, kTile);
+                                      ahead, gates, kTile);
       up_kernels.by_rows[count - 1](up, tile, x, up_rows.stride,
-                                    up_rows.prepared + row * up_words, row == 0,
+                                    up_rows.prepared + row * up_words, ahead,
                                     ups, kTile);
       for (int64_t i = 0; i < count; ++i) {
         const auto product = [&](int64_t at) {
