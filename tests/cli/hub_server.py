@@ -4,9 +4,12 @@
   hub_server.py FOLDER
 
 Serves made-up files of a model under any name; the name's organisation chooses
-how it misbehaves: cut, ignore, corrupt, long, short, loop, gated, denied,
-absent, evil (a listing that leaves its folder). Writes its port to FOLDER/port
-when ready, and "ROLE AUTHORIZATION" to FOLDER/log for each request.
+what it has (sharded, ggufs) or how it misbehaves: cut, ignore, corrupt, long,
+short, loop, gated, denied, forbidden, absent, liar (a Content-Length), slow,
+stall (no bytes after the first), evil (a listing that leaves its folder). Once
+FOLDER/moved is there, the branch is at another commit with other weights.
+Writes its port to FOLDER/port when ready, and "ROLE AUTHORIZATION" to
+FOLDER/log for each request.
 """
 import hashlib
 import http.server
@@ -15,21 +18,52 @@ import os
 import random
 import sys
 import threading
+import time
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-FILES = {
+MOVED = "89abcdef0123456789abcdef0123456789abcdef"
+PLAIN = {
     "config.json": b'{"model_type": "made_up"}\n',
     "tokenizer.json": b"{}" * 500,
     "model.safetensors": random.Random(1).randbytes(6 * (1 << 20) + 12345),
     "README.md": b"not needed\n",
 }
-LARGE = "model.safetensors"
+SHARDS = {
+    "config.json": PLAIN["config.json"],
+    "model.safetensors.index.json": json.dumps({"weight_map": {
+        "a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}}).encode(),
+    "model-1-of-2.safetensors": random.Random(2).randbytes(3 * (1 << 20)),
+    "model-2-of-2.safetensors": random.Random(3).randbytes(1 << 20),
+    "pytorch_model.bin": b"not needed\n",
+}
+GGUFS = {
+    "m.Q4_K_M.gguf": random.Random(4).randbytes(1 << 20),
+    "m.Q8_0.gguf": random.Random(5).randbytes(2 << 20),
+    "config.json": PLAIN["config.json"],
+}
 folder = sys.argv[1]
 cuts = {}
 
 
+def moved():
+    return os.path.exists(os.path.join(folder, "moved"))
+
+
+def files_of(org, commit):
+    if org in ("sharded", "ggufs"):
+        return SHARDS if org == "sharded" else GGUFS
+    if commit == MOVED:
+        weights = random.Random(6).randbytes(8 * (1 << 20))
+        return dict(PLAIN, **{"model.safetensors": weights})
+    return PLAIN
+
+
+def is_large(name):
+    return name.endswith((".safetensors", ".gguf"))
+
+
 def entry(name, data):
-    if name == LARGE:
+    if is_large(name):
         return {"rfilename": name, "size": len(data), "blobId": "f" * 40,
                 "lfs": {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}}
     blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
@@ -64,27 +98,32 @@ class Handler(http.server.BaseHTTPRequestHandler):
         api = parts[0] == "api"
         org = parts[2 if api else 0]
         refused = {"gated": (403, "GatedRepo"), "denied": (401, ""),
+                   "forbidden": (403, ""),
                    "absent": (404, "RepoNotFound")}.get(org)
         if refused:
             return self.answer(refused[0], [("X-Error-Code", refused[1])])
         if api:
-            files = [entry(n, d) for n, d in FILES.items()]
+            commit = MOVED if moved() else COMMIT
+            files = [entry(n, d) for n, d in files_of(org, commit).items()]
             if org == "evil":
                 files[0]["rfilename"] = "../../outside"
-            return self.answer(200, body=json.dumps({"sha": COMMIT, "siblings": files}).encode())
+            return self.answer(200, body=json.dumps({"sha": commit, "siblings": files}).encode())
         if org == "loop":
             return self.answer(302, [("Location", self.path)])
-        name = parts[-1]
-        if name != LARGE:
-            return self.answer(200, body=FILES[name])
+        commit, name = parts[-2], parts[-1]
+        data = files_of(org, commit)[name]
+        if not is_large(name):
+            length = len(data) + 7 if org == "liar" else None
+            self.close_connection = length is not None
+            return self.answer(200, body=data, length=length)
         return self.answer(302, [
-            ("Location", f"http://127.0.0.1:{cdn.server_port}/{org}/{name}"),
-            ("X-Repo-Commit", COMMIT),
-            ("X-Linked-Etag", f'"{entry(name, FILES[name])["lfs"]["sha256"]}"')])
+            ("Location", f"http://127.0.0.1:{cdn.server_port}/{org}/{commit}/{name}"),
+            ("X-Repo-Commit", commit),
+            ("X-Linked-Etag", f'"{entry(name, data)["lfs"]["sha256"]}"')])
 
     def cdn(self):
-        _, org, name = self.path.split("/")
-        data = FILES[name]
+        _, org, commit, name = self.path.split("/")
+        data = files_of(org, commit)[name]
         if org == "corrupt":
             data = data[:1000] + b"!" + data[1001:]
         wanted = self.headers.get("Range")
@@ -98,6 +137,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             cuts[last] += 1
             self.close_connection = True
             return self.answer(206, headers, body[:len(body) // 3], len(body))
+        if org in ("slow", "stall"):
+            self.answer(206, headers, length=len(body))
+            for at in range(0, len(body), 1 << 16):
+                self.wfile.write(body[at:at + (1 << 16)])
+                time.sleep(0.05 if org == "slow" else 30)
+            return None
         return self.answer(206, headers, body)
 
 
