@@ -6,19 +6,22 @@ set -euo pipefail
 
 with_model=
 quick=
+cuda=AUTO
 for argument in "$@"; do
   case $argument in
     --with-model) with_model=1 ;;
     --quick) quick=1 ;;
+    --no-cuda) cuda=OFF ;;
     -h | --help)
       cat <<'HELP'
-Usage: ./test.sh [--with-model] [--quick]
+Usage: ./test.sh [--with-model] [--quick] [--no-cuda]
 
 Installs what is missing with apt, builds carat in build/release and runs its
 tests. Tests that need real weights run if the default model is in the cache
 folder.
   --with-model   fetch it (240 MB, once)
   --quick        leave out the slow tests
+  --no-cuda      leave out the CUDA backend even if there is a compiler for it
 HELP
       exit 0
       ;;
@@ -36,7 +39,7 @@ if [ -e "$model" ]; then
 else
   say "Tests that need real weights are skipped: ./test.sh --with-model fetches them"
 fi
-build all "-DCARAT_REAL_MODEL=$model"
+build all "-DCARAT_REAL_MODEL=$model" "-DCARAT_CUDA=$cuda"
 say "Running the tests"
 cd "$build_folder"
 ctest --output-on-failure ${quick:+-LE slow}

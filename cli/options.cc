@@ -121,9 +121,14 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags) {
   isas.insert(isas.end(), std::begin(cpu::kIsaNames), std::end(cpu::kIsaNames));
   add_model_flag(app, flags.model);
   app.add_option("--backend", flags.backend,
-                 "auto, cpu, cuda, or reference (plain f32, slow)")
+                 "auto (cuda if there is a device for it, else cpu), cpu, "
+                 "cuda, or reference (plain f32, slow)")
       ->check(CLI::IsMember({"auto", "cpu", "cuda", "reference"}))
       ->option_text("NAME [auto]");
+  app.add_option("--device", flags.device,
+                 "Which CUDA device, from 0; the first one without it")
+      ->check(whole_number(0, 1023))
+      ->option_text("N");
   app.add_option("--isa", flags.isa,
                  fmt::format("Instruction set of the cpu backend: {}; the "
                              "answer is the same",
@@ -135,8 +140,8 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags) {
       ->check(whole_number(0, 1024))
       ->option_text("N [0]");
   app.add_option("--context", flags.context,
-                 "Most tokens a sequence can have; the model's own limit "
-                 "without it")
+                 "Most tokens a sequence can have; without it the model's own "
+                 "limit, or what fits the device's memory")
       ->check(whole_number(1))
       ->option_text("N");
   app.add_option("--quantize", flags.quantize,
@@ -152,6 +157,7 @@ std::unique_ptr<Engine> load_engine(const EngineFlags& flags) {
   ProgressBar bar("Loading", ProgressBar::Unit::kBytes);
   EngineOptions options;
   options.backend = flags.backend;
+  options.device = flags.device;
   options.isa = flags.isa;
   options.threads = flags.threads;
   options.pin_threads = true;

@@ -39,6 +39,7 @@ std::vector<int32_t> parse_token_ids(std::string_view subject,
 struct EngineFlags {
   std::string model;
   std::string backend = "auto";
+  std::optional<int> device;
   std::string isa = "auto";
   int threads = 0;
   std::optional<int64_t> context;

@@ -16,7 +16,12 @@ using ProgressCallback = std::function<bool(int64_t done, int64_t total)>;
 
 /// How a model is loaded.
 struct EngineOptions {
-  std::string backend = "auto";  ///< "auto", "cpu", "cuda" or "reference"
+  /// "auto" (cuda if a device is there that can be used, else cpu), "cpu",
+  /// "cuda" or "reference".
+  std::string backend = "auto";
+  /// Which CUDA device, from 0, in the driver's order. nullopt: the first one;
+  /// with "auto", naming one means cuda.
+  std::optional<int> device;
   /// CPU instruction set: "auto" for the best there is, "avx512", "vnni256"
   /// (AVX2 with VNNI's dot product), "avx2", on Arm "neon_i8mm",
   /// "neon_dotprod"; or "portable". The answer does not depend on it.
@@ -28,7 +33,8 @@ struct EngineOptions {
   /// pool fills all of them. For programs that do little else.
   bool pin_threads = false;
   /// Most positions a session can hold; nullopt: what the model was trained
-  /// for. Memory is used as it fills, not before.
+  /// for, or what the device's memory holds if that is less. Memory is used as
+  /// it fills, not before; that a whole session fits is checked before loading.
   std::optional<int64_t> context_tokens;
   /// Quantise dense matrices (F32, F16, BF16) to this type while loading, as
   /// quantize_model would: a name of its types; empty: 8 bits in groups of 32

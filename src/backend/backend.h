@@ -174,6 +174,14 @@ struct AttentionShape {
 
 enum class Activation : uint8_t { kGeluTanh, kSilu };
 
+/// Memory of a device, of which there is no more than this.
+struct DeviceMemoryState {
+  int64_t free_bytes = 0;
+  int64_t total_bytes = 0;
+  /// What the backend may yet take for itself, beside what it is asked for.
+  int64_t own_bytes = 0;
+};
+
 /// Operations are submitted in order to one queue and may still run when the
 /// call returns; submit() and wait() are the only synchronisation besides
 /// read(). Weights, buffers and views passed in must live until waited for;
@@ -191,6 +199,13 @@ class Backend {
   virtual std::optional<int64_t> measured_chunk_tokens() const {
     return std::nullopt;
   }
+
+  /// The memory it allocates from; nullopt: the host's. Throws: Error{kDevice}.
+  virtual std::optional<DeviceMemoryState> device_memory() const {
+    return std::nullopt;
+  }
+  /// What an allocation of `bytes` takes of it.
+  virtual int64_t allocation_bytes(int64_t bytes) const { return bytes; }
 
   // --- Memory. Throws: Error{kOutOfMemory}. ---
 

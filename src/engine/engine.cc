@@ -3,9 +3,18 @@
 #include <utility>
 
 #include "engine/engine_impl.h"
+#include "engine/memory_plan.h"
 #include "model/registry.h"
 
 namespace carat {
+namespace {
+
+int64_t unset_chunk_tokens(const Backend& backend, const ModelConfig& config) {
+  return choose_chunk_tokens(std::nullopt, backend.measured_chunk_tokens(),
+                             config);
+}
+
+}  // namespace
 
 std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path,
                                      const EngineOptions& options) {
@@ -21,8 +30,19 @@ std::unique_ptr<Engine> Engine::load(const std::filesystem::path& path,
   impl->backend = make_backend({.name = options.backend,
                                 .isa = options.isa,
                                 .threads = options.threads,
+                                .device = options.device,
                                 .pin_threads = options.pin_threads});
   impl->tokenizer = load_checked_tokenizer(*checkpoint);
+  if (const auto memory = impl->backend->device_memory()) {
+    impl->context_tokens = fit_context(
+        [&](int64_t context) {
+          return plan_memory(*checkpoint, *impl->backend, context,
+                             unset_chunk_tokens(*impl->backend, impl->config),
+                             quantize);
+        },
+        *memory, impl->backend->name(), options.context_tokens,
+        impl->context_tokens);
+  }
   impl->model =
       load_model(*checkpoint, *impl->backend, options.on_load, quantize);
   impl->cache =
@@ -47,8 +67,7 @@ int Engine::threads() const { return impl_->backend->threads(); }
 int64_t Engine::context_tokens() const { return impl_->context_tokens; }
 int64_t Engine::weight_bytes() const { return impl_->model->weight_bytes(); }
 int64_t Engine::default_chunk_tokens() const {
-  return choose_chunk_tokens(
-      std::nullopt, impl_->backend->measured_chunk_tokens(), impl_->config);
+  return unset_chunk_tokens(*impl_->backend, impl_->config);
 }
 
 std::unique_ptr<Tokenizer> load_checked_tokenizer(

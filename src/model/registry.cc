@@ -25,14 +25,20 @@ std::unique_ptr<Model> load_model(const Checkpoint& checkpoint,
                                   Backend& backend,
                                   const ProgressCallback& on_load,
                                   const QuantizationType* quantize) {
-  WeightLoader loader(checkpoint, &backend, on_load, quantize);
+  WeightLoader loader(checkpoint, backend, on_load, quantize);
   return make_model(checkpoint, loader);
 }
 
 void check_model(const Checkpoint& checkpoint) {
-  const ProgressCallback no_progress;
-  WeightLoader loader(checkpoint, nullptr, no_progress);
+  WeightLoader loader = WeightLoader::counting(checkpoint, nullptr);
   make_model(checkpoint, loader);
+}
+
+int64_t count_weight_bytes(const Checkpoint& checkpoint, const Backend& backend,
+                           const QuantizationType* quantize) {
+  WeightLoader loader = WeightLoader::counting(checkpoint, &backend, quantize);
+  make_model(checkpoint, loader);
+  return loader.packed_bytes();
 }
 
 }  // namespace carat

@@ -22,6 +22,11 @@ std::unique_ptr<Model> load_model(const Checkpoint& checkpoint,
 /// Throws: as load_model.
 void check_model(const Checkpoint& checkpoint);
 
+/// What load_model's weights would take in the backend's memory. Checks as
+/// check_model; reads no weights, allocates nothing.
+int64_t count_weight_bytes(const Checkpoint& checkpoint, const Backend& backend,
+                           const QuantizationType* quantize = nullptr);
+
 }  // namespace carat
 
 #endif  // CARAT_MODEL_REGISTRY_H_

@@ -18,11 +18,24 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 
 }  // namespace
 
-WeightLoader::WeightLoader(const Checkpoint& checkpoint, Backend* backend,
+WeightLoader::WeightLoader(const Checkpoint& checkpoint, Backend& backend,
                            const ProgressCallback& on_load,
+                           const QuantizationType* quantize)
+    : WeightLoader(checkpoint, &backend, &backend, &on_load, quantize) {}
+
+WeightLoader WeightLoader::counting(const Checkpoint& checkpoint,
+                                    const Backend* sizes,
+                                    const QuantizationType* quantize) {
+  return {checkpoint, nullptr, sizes, nullptr, quantize};
+}
+
+WeightLoader::WeightLoader(const Checkpoint& checkpoint, Backend* backend,
+                           const Backend* sizes,
+                           const ProgressCallback* on_load,
                            const QuantizationType* quantize)
     : checkpoint_(checkpoint),
       backend_(backend),
+      sizes_(sizes),
       on_load_(on_load),
       quantize_(quantize) {
   for (const RawTensor& tensor : checkpoint.tensors()) {
@@ -57,9 +70,13 @@ const RawTensor& WeightLoader::require_tensor(const std::string& role,
 void WeightLoader::finish(const RawTensor& tensor) {
   checkpoint_.release(tensor);
   done_bytes_ += tensor.bytes();
-  if (on_load_ && !on_load_(done_bytes_, total_bytes_)) {
+  if (*on_load_ && !(*on_load_)(done_bytes_, total_bytes_)) {
     throw Error(ErrorCode::kCancelled, "loading was cancelled");
   }
+}
+
+void WeightLoader::count(int64_t bytes) {
+  packed_bytes_ += sizes_->allocation_bytes(bytes);
 }
 
 std::unique_ptr<PackedMatrix> WeightLoader::matrix(const std::string& role,
@@ -74,6 +91,9 @@ std::unique_ptr<PackedMatrix> WeightLoader::matrix(const std::string& role,
       source = make_quantizing_source(std::move(source), encoding);
     }
   }
+  if (sizes_ != nullptr) {
+    count(sizes_->packed_bytes(rows, cols, source->layout()));
+  }
   if (backend_ == nullptr) return nullptr;
   std::unique_ptr<PackedMatrix> packed = backend_->pack(*source);
   finish(tensor);
@@ -83,6 +103,7 @@ std::unique_ptr<PackedMatrix> WeightLoader::matrix(const std::string& role,
 std::unique_ptr<Buffer> WeightLoader::vector(const std::string& role,
                                              int64_t size) {
   const RawTensor& tensor = require_tensor(role, 1, size);
+  if (sizes_ != nullptr) count(size * static_cast<int64_t>(sizeof(float)));
   if (backend_ == nullptr) return nullptr;
   std::unique_ptr<Buffer> buffer = backend_->upload(read_all_f32(tensor));
   finish(tensor);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "carat/error.h"
+#include "tests/model/eight_bit_checkpoint.h"
 #include "tests/model/loaded_model.h"
 #include "tests/safetensors_file.h"
 
@@ -132,6 +133,21 @@ TEST_P(GoldenTest, ReferenceGreedyTokensAreEqual) {
 constexpr float kCpuBound = 1.2f;
 constexpr double kCpuRmsBound = 0.3;
 
+using Logits = std::vector<std::vector<float>>;  // of every position
+
+double root_mean_square_difference(const Logits& a, const Logits& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double squares = 0, count = 0;
+  for (size_t row = 0; row < std::min(a.size(), b.size()); ++row) {
+    for (size_t i = 0; i < a[row].size(); ++i) {
+      const double difference = double{a[row][i]} - double{b[row][i]};
+      squares += difference * difference;
+      ++count;
+    }
+  }
+  return std::sqrt(squares / count);
+}
+
 TEST_P(GoldenTest, CpuLogitsStayWithinTheQuantisationBound) {
   LoadedModel loaded(model(), {.name = "cpu"});
   const SafetensorsFile golden(folder_ / "expected.safetensors");
@@ -157,8 +173,13 @@ TEST_P(GoldenTest, CpuLogitsStayWithinTheQuantisationBound) {
 }
 
 // Weights and activations in bf16: rounding errors of up to 2^-8 in every
-// product, three of them, of random sign.
+// product, three of them, of random sign. Dense weights are rounded to 8 bits
+// while loading, on every backend but the reference, and that moves the logits
+// of these models more than all else (docs/numerics-cuda.md has the figures):
+// what is held here is what comes after it.
 constexpr float kCudaBound = 0.5f;
+constexpr float kCudaDenseBound = 0.7f;
+constexpr double kCudaRmsBound = 0.15;
 
 TEST_P(GoldenTest, CudaLogitsStayWithinTheBoundOfBf16) {
   try {
@@ -166,22 +187,32 @@ TEST_P(GoldenTest, CudaLogitsStayWithinTheBoundOfBf16) {
   } catch (const Error& error) {
     GTEST_SKIP() << "no GPU here: " << error.what();
   }
-  // Dense weights are rounded to 8 bits while loading, as on `cpu`.
-  const bool is_dense = GetParam().starts_with("tiny-gemma3/") &&
-                        GetParam().find("mlx") == std::string::npos;
-  const float bound = is_dense ? kCpuBound : kCudaBound;
   LoadedModel loaded(model(), {.name = "cuda"});
+  const EightBitCheckpoint rounded(model());
+  LoadedModel reference(rounded, {.name = "reference"});
+  const float bound = rounded.has_dense() ? kCudaDenseBound : kCudaBound;
   const SafetensorsFile golden(folder_ / "expected.safetensors");
+  float most = 0;
   for (const int length : lengths_of(golden)) {
     SCOPED_TRACE(length);
     const std::string prefix = "len" + std::to_string(length) + ".";
-    const auto expected = golden.f32(prefix + last_logits());
-    const auto logits = loaded.chunked(golden.i32(prefix + "ids"), 128);
+    const auto ids = golden.i32(prefix + "ids");
+    const auto expected = reference.chunked(ids, 128);
+    const auto logits = loaded.chunked(ids, 128);
     const float difference = largest_difference(logits, expected);
-    RecordProperty("len" + std::to_string(length), std::to_string(difference));
     EXPECT_LE(difference, bound);
-    expect_greedy(loaded, golden, prefix, bound);
+    most = std::max(most, difference);
+    // Of the file's own numbers: what rounding the weights does comes on top.
+    const float rounding =
+        largest_difference(expected, golden.f32(prefix + last_logits()));
+    expect_greedy(loaded, golden, prefix, bound + rounding);
   }
+  const double rms =
+      root_mean_square_difference(loaded.full(golden.i32("len40.ids")),
+                                  reference.full(golden.i32("len40.ids")));
+  EXPECT_LE(rms, kCudaRmsBound);
+  RecordProperty("largest", std::to_string(most));
+  RecordProperty("rms", std::to_string(rms));
 }
 
 INSTANTIATE_TEST_SUITE_P(

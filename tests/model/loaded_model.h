@@ -18,10 +18,10 @@ inline std::filesystem::path shared_data() { return CARAT_SHARED_DATA; }
 
 struct LoadedModel {
   LoadedModel(const std::filesystem::path& path, const BackendOptions& options)
-      : checkpoint(open_checkpoint(path)),
-        backend(make_backend(options)),
-        model(load_model(*checkpoint, *backend, {})),
-        cache(*backend, model->cache_shape()) {}
+      : LoadedModel(open_checkpoint(path), nullptr, options) {}
+  // Of a checkpoint that outlives it.
+  LoadedModel(const Checkpoint& from, const BackendOptions& options)
+      : LoadedModel(nullptr, &from, options) {}
 
   std::vector<float> row(Matrix logits, int64_t index) {
     std::vector<float> values(static_cast<size_t>(logits.cols));
@@ -49,10 +49,18 @@ struct LoadedModel {
     return rows;
   }
 
-  std::unique_ptr<Checkpoint> checkpoint;
+  std::unique_ptr<Checkpoint> checkpoint;  // null: another's
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Model> model;
   KvCache cache;
+
+ private:
+  LoadedModel(std::unique_ptr<Checkpoint> owned, const Checkpoint* from,
+              const BackendOptions& options)
+      : checkpoint(std::move(owned)),
+        backend(make_backend(options)),
+        model(load_model(from != nullptr ? *from : *checkpoint, *backend, {})),
+        cache(*backend, model->cache_shape()) {}
 };
 
 // `count` token ids that look like a prompt: BOS, then a fixed pseudo-random

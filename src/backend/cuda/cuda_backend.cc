@@ -25,6 +25,8 @@ namespace {
 constexpr int64_t kWideRows = 33;
 /// Room for the partial results of split attention at most.
 constexpr int64_t kMostPartialBytes = int64_t{64} << 20;
+/// Room for kernels' code, graphs and the rest of pages.
+constexpr int64_t kCodeBytes = int64_t{64} << 20;
 
 const CudaMatrix& own_matrix(const PackedMatrix& matrix) {
   return own<const CudaMatrix>(matrix, "weights packed by another backend");
@@ -68,6 +70,21 @@ class CudaBackend : public Backend {
   int threads() const override { return pool_.size(); }
   std::optional<int64_t> measured_chunk_tokens() const override {
     return kChunkTokens;
+  }
+
+  std::optional<DeviceMemoryState> device_memory() const override {
+    size_t free = 0, total = 0;
+    queue_->bind();
+    check(cudaMemGetInfo(&free, &total), "asking for the free memory");
+    return DeviceMemoryState{static_cast<int64_t>(free),
+                             static_cast<int64_t>(total),
+                             kMostPartialBytes + kCodeBytes};
+  }
+  int64_t allocation_bytes(int64_t bytes) const override {
+    // What cudaMalloc was seen to take: small ones share a page.
+    constexpr int64_t kPageBytes = int64_t{2} << 20;
+    constexpr int64_t kSmallStep = 512;
+    return round_up(bytes, bytes < kPageBytes / 2 ? kSmallStep : kPageBytes);
   }
 
   std::unique_ptr<PackedMatrix> pack(const WeightSource& source) override {
@@ -465,11 +482,6 @@ class CudaBackend : public Backend {
   uint64_t appended_flush_ = 0;
 };
 
-std::string architecture(const cudaDeviceProp& properties) {
-  return std::to_string(properties.major) + "." +
-         std::to_string(properties.minor);
-}
-
 }  // namespace
 }  // namespace cuda
 
@@ -483,23 +495,19 @@ int cuda_device_count() noexcept {
 }
 
 std::unique_ptr<Backend> make_cuda_backend(int device, int threads) {
-  int count = 0;
-  cuda::check(cudaGetDeviceCount(&count), "looking for devices");
+  const int count = cuda::count_devices();
   if (device < 0 || device >= count) {
-    throw Error(ErrorCode::kDevice, "cuda: device " + std::to_string(device) +
-                                        " does not exist; this process sees " +
-                                        std::to_string(count));
+    throw Error(ErrorCode::kDevice,
+                "cuda: there is no device " + std::to_string(device) +
+                    "; this process sees " + std::to_string(count) +
+                    ", numbered from 0");
   }
   cuda::check(cudaSetDevice(device), "choosing the device");
   cudaDeviceProp properties;
   cuda::check(cudaGetDeviceProperties(&properties, device),
               "asking for the device's properties");
-  if (properties.major < 8) {
-    throw Error(ErrorCode::kUnsupported,
-                std::string("cuda: ") + properties.name +
-                    " has compute capability " +
-                    cuda::architecture(properties) + "; expected 8.0 or later");
-  }
+  cuda::check_architecture(properties.name, properties.major, properties.minor,
+                           cuda::code_status());
   cuda::DeviceTraits traits;
   traits.processors = properties.multiProcessorCount;
   traits.shared_bytes = static_cast<int>(properties.sharedMemPerBlockOptin);

@@ -149,12 +149,23 @@ void CudaKv::grow(int64_t blocks) {
     const int64_t count = std::min(
         std::max(blocks - this->blocks(), std::max<int64_t>(this->blocks(), 4)),
         most);
-    const int64_t bytes = count * block_bytes_;
-    slabs_.emplace_back(queue_, bytes, "KV blocks");
-    queue_->zero(slabs_.back().data(), static_cast<size_t>(bytes));
-    for (int64_t i = 0; i < count; ++i) {
-      blocks_.push_back(slabs_.back().data() + i * block_bytes_);
+    try {
+      add_slab(count);
+    } catch (const Error& error) {
+      // Near the end of memory: no more than is needed.
+      const int64_t needed = std::min(blocks - this->blocks(), most);
+      if (error.code() != ErrorCode::kOutOfMemory || needed == count) throw;
+      add_slab(needed);
     }
+  }
+}
+
+void CudaKv::add_slab(int64_t count) {
+  const int64_t bytes = count * block_bytes_;
+  slabs_.emplace_back(queue_, bytes, "KV blocks");
+  queue_->zero(slabs_.back().data(), static_cast<size_t>(bytes));
+  for (int64_t i = 0; i < count; ++i) {
+    blocks_.push_back(slabs_.back().data() + i * block_bytes_);
   }
 }
 

@@ -94,6 +94,8 @@ class CudaKv : public KvStorage {
   }
 
  private:
+  void add_slab(int64_t count);
+
   std::shared_ptr<LaunchQueue> queue_;
   int64_t block_bytes_;
   std::vector<DeviceMemory> slabs_;

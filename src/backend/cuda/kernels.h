@@ -18,8 +18,11 @@ struct DeviceTraits {
   int shared_bytes = 0;  ///< per block, opted in
 };
 
+/// What asking for a kernel on the present device gives: not success if the
+/// build has no code for it.
+cudaError_t code_status() noexcept;
 /// Whether the loaded code for this device has wgmma kernels. Throws:
-/// Error{kUnsupported} if there is no code for it at all.
+/// Error{kDevice}.
 bool has_wgmma_code();
 
 /// f32 [rows, cols] in device memory.

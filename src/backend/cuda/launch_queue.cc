@@ -210,11 +210,7 @@ void LaunchQueue::play() {
     return;
   }
   if (graph.executable == nullptr) {
-    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal),
-          "beginning a graph");
-    launch_all();
-    cudaGraph_t captured = nullptr;
-    check(cudaStreamEndCapture(stream_, &captured), "ending a graph");
+    cudaGraph_t captured = capture();
     const cudaError_t made =
         cudaGraphInstantiate(&graph.executable, captured, 0);
     cudaGraphDestroy(captured);
@@ -223,7 +219,40 @@ void LaunchQueue::play() {
   check(cudaGraphLaunch(graph.executable, stream_), "launching a graph");
 }
 
+cudaGraph_t LaunchQueue::capture() {
+  check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal),
+        "beginning a graph");
+  cudaGraph_t captured = nullptr;
+  try {
+    launch_all();
+  } catch (...) {
+    // Or the stream would go on capturing for ever.
+    cudaStreamEndCapture(stream_, &captured);
+    if (captured != nullptr) cudaGraphDestroy(captured);
+    cudaGetLastError();
+    throw;
+  }
+  check(cudaStreamEndCapture(stream_, &captured), "ending a graph");
+  return captured;
+}
+
+void LaunchQueue::forget() noexcept {
+  records_.clear();
+  params_.clear();
+  staged_.clear();
+  staged_bytes_ = 0;
+}
+
 void LaunchQueue::flush() {
+  try {
+    flush_notes();
+  } catch (...) {
+    forget();  // or the next pass would begin with what is left of this one
+    throw;
+  }
+}
+
+void LaunchQueue::flush_notes() {
   bind();
   ++flushes_;
   if (staged_bytes_ > 0) {
@@ -285,10 +314,7 @@ void LaunchQueue::drain_quietly() noexcept {
   try {
     drain();
   } catch (const Error&) {
-    records_.clear();
-    params_.clear();
-    staged_.clear();
-    staged_bytes_ = 0;
+    forget();
   }
 }
 

@@ -58,7 +58,8 @@ class LaunchQueue {
   /// of padding, find room without moving what they return.
   void make_room(size_t bytes);
 
-  /// Plays what is noted. Throws: Error{kDevice}.
+  /// Plays what is noted; if that fails, it is forgotten. Throws:
+  /// Error{kDevice}.
   void flush();
   /// flush(), then marks the place; tickets ascend from 1.
   int64_t submit();
@@ -116,7 +117,10 @@ class LaunchQueue {
   void allow_shared_memory(const void* kernel, int bytes);
   void make_staging(size_t bytes);
   void free_staging() noexcept;
+  void flush_notes();
+  void forget() noexcept;
   void play();
+  cudaGraph_t capture();
   void launch_all();
   Graph& find_graph();
   std::vector<std::byte> notes() const;

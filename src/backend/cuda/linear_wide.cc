@@ -60,6 +60,15 @@ bool wide_supports(const WeightTiles& weight) {
   return weight.bits == 8 || weight.steps_per_group >= 2;
 }
 
+cudaError_t code_status() noexcept {
+  cudaFuncAttributes attributes;
+  const cudaError_t status = cudaFuncGetAttributes(
+      &attributes,
+      reinterpret_cast<const void*>(wide_kernel_4(kWidths[0], false)));
+  cudaGetLastError();
+  return status;
+}
+
 bool has_wgmma_code() {
   cudaFuncAttributes attributes;
   check(cudaFuncGetAttributes(
