@@ -25,9 +25,6 @@ class EightBitCheckpoint : public Checkpoint {
     path_ = from_->path();
   }
 
-  /// Whether there was a dense matrix among those asked for so far.
-  bool has_dense() const { return !rounded_.empty(); }
-
   std::string format() const override { return from_->format(); }
   const RawTensor* find(std::string_view name) const override {
     const RawTensor* tensor = from_->find(name);

@@ -178,7 +178,6 @@ TEST_P(GoldenTest, CpuLogitsStayWithinTheQuantisationBound) {
 // of these models more than all else (docs/numerics-cuda.md has the figures):
 // what is held here is what comes after it.
 constexpr float kCudaBound = 0.5f;
-constexpr float kCudaDenseBound = 0.7f;
 constexpr double kCudaRmsBound = 0.15;
 
 TEST_P(GoldenTest, CudaLogitsStayWithinTheBoundOfBf16) {
@@ -190,7 +189,6 @@ TEST_P(GoldenTest, CudaLogitsStayWithinTheBoundOfBf16) {
   LoadedModel loaded(model(), {.name = "cuda"});
   const EightBitCheckpoint rounded(model());
   LoadedModel reference(rounded, {.name = "reference"});
-  const float bound = rounded.has_dense() ? kCudaDenseBound : kCudaBound;
   const SafetensorsFile golden(folder_ / "expected.safetensors");
   float most = 0;
   for (const int length : lengths_of(golden)) {
@@ -200,12 +198,12 @@ TEST_P(GoldenTest, CudaLogitsStayWithinTheBoundOfBf16) {
     const auto expected = reference.chunked(ids, 128);
     const auto logits = loaded.chunked(ids, 128);
     const float difference = largest_difference(logits, expected);
-    EXPECT_LE(difference, bound);
+    EXPECT_LE(difference, kCudaBound);
     most = std::max(most, difference);
     // Of the file's own numbers: what rounding the weights does comes on top.
     const float rounding =
         largest_difference(expected, golden.f32(prefix + last_logits()));
-    expect_greedy(loaded, golden, prefix, bound + rounding);
+    expect_greedy(loaded, golden, prefix, kCudaBound + rounding);
   }
   const double rms =
       root_mean_square_difference(loaded.full(golden.i32("len40.ids")),
