@@ -103,6 +103,25 @@ TEST_F(CudaLinear, BitsDoNotDependOnTheNumberOfRows) {
   }
 }
 
+// A long K with few outputs and rows, which thread blocks then share; an odd
+// number of tiles, and outputs that are no multiple of four.
+TEST_F(CudaLinear, BitsDoNotDependOnSharingALongK) {
+  const int64_t outputs = 1210, cols = 10200, most = 600;
+  for (const QuantizedLayout& layout :
+       {QuantizedLayout{4, 32, 8, false}, QuantizedLayout{8, 64, 0, true}}) {
+    SCOPED_TRACE(layout.bits);
+    const RandomWeights source(outputs, cols, layout, 7);
+    const Floats x = normals(most * cols, 11);
+    const Floats all = multiply(cuda(), source, x, most);
+    for (const int64_t rows : {1, 33, 64, 65, 128, 200}) {
+      const Floats some = multiply(
+          cuda(), source, Floats(x.begin(), x.begin() + rows * cols), rows);
+      expect_same_bytes(some, Floats(all.begin(), all.begin() + rows * outputs),
+                        std::to_string(rows) + " rows");
+    }
+  }
+}
+
 // Row counts and places as the chunks of a prompt have them: a row's bits are
 // those it has in one pass over all rows. Shapes of the 270M model.
 TEST_F(CudaLinear, BitsDoNotDependOnTheChunkOfARow) {

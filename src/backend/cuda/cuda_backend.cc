@@ -23,7 +23,7 @@ namespace {
 
 /// From this many rows on the wide kernels are faster.
 constexpr int64_t kWideRows = 33;
-/// Room for the partial results of split attention at most.
+/// Room for partial results, of split attention or linear layers, at most.
 constexpr int64_t kMostPartialBytes = int64_t{64} << 20;
 /// Room for kernels' code, graphs and the rest of pages.
 constexpr int64_t kCodeBytes = int64_t{64} << 20;
@@ -419,13 +419,20 @@ class CudaBackend : public Backend {
     return call;
   }
 
-  void launch_linear(const LinearCall& call, int bits, bool gated) {
+  void launch_linear(LinearCall call, int bits, bool gated) {
     bool is_wide =
         call.rows >= kWideRows && traits_.has_wgmma && bits != kMixedBits;
     for (int i = 0; i < call.piece_count; ++i) {
       is_wide = is_wide && wide_supports(call.pieces[i].weight);
     }
     if (is_wide) {
+      const WideSplit split = plan_wide_split(traits_, call, gated);
+      if (split.parts > 1 && split.partial_bytes <= kMostPartialBytes) {
+        fit_partials(split.partial_bytes);
+        call.k_parts = split.parts;
+        call.partials = {reinterpret_cast<float*>(partials_.data()),
+                         round_up(call.pieces[0].weight.rows, 4)};
+      }
       launch_linear_wide(*queue_, traits_, call, bits, gated);
     } else {
       launch_linear_small(*queue_, traits_, call, bits, gated);
@@ -469,7 +476,7 @@ class CudaBackend : public Backend {
   void fit_partials(int64_t bytes) {
     if (partials_.bytes() >= bytes) return;
     partials_ = {};  // before the new one; waits for its users
-    partials_ = DeviceMemory(queue_, bytes, "partial attention results");
+    partials_ = DeviceMemory(queue_, bytes, "partial results");
   }
 
   std::string name_;

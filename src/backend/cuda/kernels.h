@@ -60,8 +60,10 @@ struct LinearCall {
   int32_t rows = 0;
   int32_t is_silu = 0;
   ActivationSlab gated_out;
-  int32_t stages = 0;  ///< linear_wide: depth of its ring
-  int32_t parts = 1;   ///< linear_small: thread blocks that share a slice
+  int32_t stages = 0;   ///< linear_wide: depth of its ring
+  int32_t k_parts = 1;  ///< linear_wide: thread blocks that share a tile's K
+  Rows partials;        ///< and their sums: [slot][rows][N]
+  int32_t parts = 1;    ///< linear_small: thread blocks that share a slice
   SmallLayout small;
 };
 
@@ -73,6 +75,14 @@ void launch_linear_small(LaunchQueue& queue, const DeviceTraits& device,
                          LinearCall call, int bits, bool gated);
 /// Whether the wide kernels take weights with groups of this size.
 bool wide_supports(const WeightTiles& weight);
+/// In how many parts launch_linear_wide had better split K, 1: in none; and the
+/// bytes of partial sums that `call.partials` then needs room for.
+struct WideSplit {
+  int parts = 1;
+  int64_t partial_bytes = 0;
+};
+WideSplit plan_wide_split(const DeviceTraits& device, const LinearCall& call,
+                          bool gated);
 /// wgmma; for many rows.
 void launch_linear_wide(LaunchQueue& queue, const DeviceTraits& device,
                         LinearCall call, int bits, bool gated);
@@ -116,6 +126,16 @@ struct GatherCall {
   int32_t cols;
 };
 void launch_gather(LaunchQueue& queue, const GatherCall& call, int64_t rows);
+
+/// out = partials[0] + partials[1] + ..., in this order.
+struct JoinCall {
+  Rows partials;  ///< [slots][rows][cols], rows of `stride`, a multiple of 4
+  Rows out;
+  int32_t slots;
+  int32_t rows;
+  int32_t cols;
+};
+void launch_join(LaunchQueue& queue, const JoinCall& call);
 
 // --- heads.cu ---
 

@@ -8,6 +8,11 @@
 // 512 k the sum is added to the total, in ascending order: the bits are those
 // of linear_small, whatever kWidth is (docs/numerics-cuda.md).
 //
+// Split: where outputs and rows are few and K is long, thread blocks share the
+// K of a tile. Each but the first leaves the sum of every range of its own
+// behind, the first its total; join_ranges adds them in ascending order: the
+// same bits.
+//
 // Gated: the rows g of each fragment are gates, the rows g + 8 the ups of the
 // same outputs, so both meet in one thread and their product is stored as bf16.
 #ifndef CARAT_BACKEND_CUDA_LINEAR_WIDE_CUH_
@@ -69,14 +74,43 @@ struct Ring {
   int count;
 };
 
+// What a thread block does next: a tile, or some ranges of its K.
+struct WideWork {
+  int pair, row;   // two tiles of 64 outputs, the first row
+  int begin, end;  // k tiles
+
+  template <int kWidth, bool kSplit>
+  static __device__ __forceinline__ WideWork at(const LinearCall& call,
+                                                int work, int columns) {
+    WideWork result;
+    const int tile = kSplit ? work / call.k_parts : work;
+    result.pair = tile / columns;
+    result.row = tile % columns * kWidth;
+    result.begin = 0;
+    result.end = call.input.k_tiles;
+    if constexpr (kSplit) {
+      const int part = work % call.k_parts;
+      result.begin = kRangeTiles * first_range(call, part);
+      result.end = min(result.end, kRangeTiles * first_range(call, part + 1));
+    }
+    return result;
+  }
+  static __device__ __forceinline__ int first_range(const LinearCall& call,
+                                                    int part) {
+    const int ranges = (call.input.k_tiles + kRangeTiles - 1) / kRangeTiles;
+    return ranges * part / call.k_parts;
+  }
+};
+
 // One thread: keeps the stages filled.
-template <int kWidth, bool kGated>
-__device__ void fill_ring(const LinearCall& call, const Ring& ring, int pairs,
+template <int kWidth, bool kGated, bool kSplit>
+__device__ void fill_ring(const LinearCall& call, const Ring& ring, int works,
                           int columns) {
   const int k_tiles = call.input.k_tiles;
   int stage = 0, parity = 1;
-  for (int work = blockIdx.x; work < pairs * columns; work += gridDim.x) {
-    const int pair = work / columns, row = work % columns * kWidth;
+  for (int work = blockIdx.x; work < works; work += gridDim.x) {
+    const WideWork own = WideWork::at<kWidth, kSplit>(call, work, columns);
+    const int pair = own.pair, row = own.row;
     const int x_bytes = min(kWidth, call.input.capacity - row) * 128;
     const WideTile tiles[2] = {wide_tile<kGated>(call, pair, 0),
                                wide_tile<kGated>(call, pair, 1)};
@@ -87,10 +121,12 @@ __device__ void fill_ring(const LinearCall& call, const Ring& ring, int pairs,
       const WeightTiles& weight = tiles[half].piece->weight;
       bytes[half] = kSlices * weight.slice_bytes;
       from[half] =
-          weight.data + int64_t{tiles[half].tile} * k_tiles * bytes[half];
+          weight.data +
+          (int64_t{tiles[half].tile} * k_tiles + own.begin) * bytes[half];
     }
-    const uint8_t* x = call.input.data + int64_t{row} * 128;
-    for (int kt = 0; kt < k_tiles; ++kt) {
+    const uint8_t* x = call.input.data + int64_t{row} * 128 +
+                       int64_t{own.begin} * call.input.capacity * 128;
+    for (int kt = own.begin; kt < own.end; ++kt) {
       barrier_wait(ring.empty + 8 * stage, parity);
       const uint32_t barrier = ring.full + 8 * stage;
       const uint32_t to = ring.stages + stage * ring.stage_bytes;
@@ -223,10 +259,10 @@ __device__ __forceinline__ void expand_gated(const SliceReader<kBits>& gates,
 // next.
 template <int kWidth>
 __device__ __forceinline__ void store_plain(const LinearCall& call,
+                                            const Rows& out,
                                             const WideTile& tile, int first_row,
                                             const float (&total)[kWidth / 2]) {
   const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
-  const Rows& out = tile.piece->out;
   const int rows = tile.piece->weight.rows;
   const int n = tile.tile * kTileRows + threadIdx.x % 128 / 32 * kSliceRows + g;
 #pragma unroll
@@ -240,6 +276,21 @@ __device__ __forceinline__ void store_plain(const LinearCall& call,
       }
     }
   }
+}
+
+// Split: the sum of a range, or of the first part (-1), for join_ranges.
+template <int kWidth>
+__device__ __forceinline__ void leave_range(const LinearCall& call,
+                                            const WideTile& own, int group,
+                                            int row, int range,
+                                            const float (&sum)[kWidth / 2]) {
+  // An odd last tile comes twice.
+  if (group == 1 && own.tile % 2 == 0) return;
+  const int slot = range < 0 ? 0 : range - WideWork::first_range(call, 1) + 1;
+  const Rows out = {
+      call.partials.data + int64_t{slot} * call.rows * call.partials.stride,
+      call.partials.stride};
+  store_plain<kWidth>(call, out, own, row, sum);
 }
 
 __device__ __forceinline__ uint32_t transposed(uint32_t pair) {
@@ -276,15 +327,16 @@ __device__ __forceinline__ void store_gated(const LinearCall& call, int tile,
 // A warpgroup that multiplies. While a k tile is multiplied the next one's
 // weights are expanded; a stage is given back once the tensor cores have read
 // it, a tile later.
-template <int kBits, int kWidth, bool kGated>
+template <int kBits, int kWidth, bool kGated, bool kSplit>
 __device__ void multiply(const LinearCall& call, const Ring& ring,
-                         const uint8_t* stages, int pairs, int columns) {
+                         const uint8_t* stages, int works, int columns) {
   const int group = threadIdx.x / 128, warp = threadIdx.x % 128 / 32;
-  const int k_tiles = call.input.k_tiles;
   const int slice = kGated ? 2 * group + warp / 2 : warp;
   int stage = 0, parity = 0;
-  for (int work = blockIdx.x; work < pairs * columns; work += gridDim.x) {
-    const int pair = work / columns, row = work % columns * kWidth;
+  for (int work = blockIdx.x; work < works; work += gridDim.x) {
+    const WideWork place = WideWork::at<kWidth, kSplit>(call, work, columns);
+    const int pair = place.pair, row = place.row;
+    const int begin = place.begin, k_tiles = place.end;
     const WideTile own = wide_tile<kGated>(call, pair, kGated ? 0 : group);
     const WeightTiles& weight = own.piece->weight;
     const SliceReader<kBits> reader(weight, slice);
@@ -332,10 +384,16 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
       if (is_later != 0) release(used);
       used = expanded;
     };
-    const auto finish_range = [&] {
+    const auto finish_range = [&](int kt) {
       wgmma_wait<0>();
       pin(sum);
       release(used);
+      if constexpr (kSplit) {
+        if (begin > 0) {
+          leave_range<kWidth>(call, own, group, row, kt / kRangeTiles, sum);
+          return;
+        }
+      }
 #pragma unroll
       for (int i = 0; i < kWidth / 2; ++i) {
         total[i] = __fadd_rn(total[i], sum[i]);
@@ -346,7 +404,7 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
 #pragma unroll
     for (int i = 0; i < kWidth / 2; ++i) total[i] = -0.0f;
     expand_next(a[0]);
-    int kt = 0;
+    int kt = begin;
 #pragma unroll 1
     for (; kt + 1 < k_tiles; kt += 2) {
       start(a[0], kt % kRangeTiles);
@@ -354,24 +412,26 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
       start(a[1], 1);
       if (kt + 2 < k_tiles) expand_next(a[0]);
       if (kt % kRangeTiles == kRangeTiles - 2 || kt + 2 == k_tiles) {
-        finish_range();
+        finish_range(kt);
       }
     }
     if (kt < k_tiles) {
       start(a[0], kt % kRangeTiles);
-      finish_range();
+      finish_range(kt);
     }
-    if constexpr (kGated) {
+    if constexpr (kSplit) {
+      if (begin == 0) leave_range<kWidth>(call, own, group, row, -1, total);
+    } else if constexpr (kGated) {
       store_gated<kWidth>(call, pair, 4 * group + warp, row, total);
     } else if (2 * pair + group < call.tile_count) {
-      store_plain<kWidth>(call, own, row, total);
+      store_plain<kWidth>(call, own.piece->out, own, row, total);
     }
   }
 }
 
 #endif  // CARAT_WIDE_DEVICE
 
-template <int kBits, int kWidth, bool kGated>
+template <int kBits, int kWidth, bool kGated, bool kSplit = false>
 __global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
     const __grid_constant__ LinearCall call) {
 #ifdef CARAT_WIDE_DEVICE
@@ -396,15 +456,16 @@ __global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
   wait_for_previous();
   const int pairs = kGated ? call.tile_count : (call.tile_count + 1) / 2;
   const int columns = (call.rows + kWidth - 1) / kWidth;
+  const int works = pairs * columns * (kSplit ? call.k_parts : 1);
   if (threadIdx.x >= 256) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
     if (threadIdx.x == 256) {
-      fill_ring<kWidth, kGated>(call, ring, pairs, columns);
+      fill_ring<kWidth, kGated, kSplit>(call, ring, works, columns);
     }
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
-    multiply<kBits, kWidth, kGated>(call, ring, shared + kBarrierBytes, pairs,
-                                    columns);
+    multiply<kBits, kWidth, kGated, kSplit>(call, ring, shared + kBarrierBytes,
+                                            works, columns);
   }
 #endif
 }

@@ -39,6 +39,11 @@ using WideKernel = void (*)(LinearCall);
 WideKernel wide_kernel_4(int width, bool gated);
 WideKernel wide_kernel_8(int width, bool gated);
 
+/// The same with K split among thread blocks; plain outputs alone.
+inline constexpr int kSplitWidth = 64;
+WideKernel split_kernel_4();
+WideKernel split_kernel_8();
+
 /// The widths there are kernels for.
 inline constexpr int kWidths[] = {48, 64, 80, 104, 128, 152, 160};
 

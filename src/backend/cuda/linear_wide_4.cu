@@ -9,4 +9,8 @@ WideKernel wide_kernel_4(int width, bool gated) {
                : wide_kernel_of<4, false>(width);
 }
 
+WideKernel split_kernel_4() {
+  return linear_wide_kernel<4, kSplitWidth, false, true>;
+}
+
 }  // namespace carat::cuda

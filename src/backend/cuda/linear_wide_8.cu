@@ -9,4 +9,8 @@ WideKernel wide_kernel_8(int width, bool gated) {
                : wide_kernel_of<8, false>(width);
 }
 
+WideKernel split_kernel_8() {
+  return linear_wide_kernel<8, kSplitWidth, false, true>;
+}
+
 }  // namespace carat::cuda

@@ -209,6 +209,40 @@ LaunchShape one_block_a_row(int64_t rows) {
   return {dim3(static_cast<unsigned>(rows)), kThreads, 0};
 }
 
+// Four outputs a thread; the sums of a few ranges are asked for at once.
+__global__ __launch_bounds__(kThreads) void join_kernel(
+    const __grid_constant__ JoinCall call) {
+  let_next_start();
+  wait_for_previous();
+  constexpr int kAhead = 4;
+  const int quads = static_cast<int>(call.partials.stride / 4);
+  const int index = blockIdx.x * kThreads + threadIdx.x;
+  const int row = index / quads, col = index % quads * 4;
+  if (row >= call.rows) return;
+  const int64_t slot = int64_t{call.rows} * call.partials.stride;
+  const float* from = call.partials.data + row * call.partials.stride + col;
+  float4 sum = *reinterpret_cast<const float4*>(from);
+  for (int first = 1; first < call.slots; first += kAhead) {
+    float4 next[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (first + i < call.slots) {
+        next[i] = *reinterpret_cast<const float4*>(from + (first + i) * slot);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (first + i < call.slots) {
+        sum.x = __fadd_rn(sum.x, next[i].x);
+        sum.y = __fadd_rn(sum.y, next[i].y);
+        sum.z = __fadd_rn(sum.z, next[i].z);
+        sum.w = __fadd_rn(sum.w, next[i].w);
+      }
+    }
+  }
+  store4(call.out.data + row * call.out.stride, col, call.cols, sum);
+}
+
 }  // namespace
 
 void launch_embed(LaunchQueue& queue, const EmbedCall& call, int64_t rows) {
@@ -236,6 +270,12 @@ void launch_norm(LaunchQueue& queue, const NormCall& call, int64_t rows) {
 }
 void launch_gather(LaunchQueue& queue, const GatherCall& call, int64_t rows) {
   queue.launch(gather_kernel, one_block_a_row(rows), call);
+}
+
+void launch_join(LaunchQueue& queue, const JoinCall& call) {
+  const int64_t quads = call.rows * (call.partials.stride / 4);
+  const auto blocks = static_cast<unsigned>((quads + kThreads - 1) / kThreads);
+  queue.launch(join_kernel, {dim3(blocks), kThreads, 0}, call);
 }
 
 }  // namespace carat::cuda
