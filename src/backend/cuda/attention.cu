@@ -191,17 +191,6 @@ __global__ __launch_bounds__(
   }
 }
 
-// Partials of (tile, kv head, block): values [16][kDim], then largest and sum
-// [16] each.
-template <int kDim>
-__device__ float* partial_of(const AttentionCall& call, int block) {
-  constexpr int64_t kFloats = kFewQueries * (kDim + 2);
-  return call.partials +
-         ((int64_t{blockIdx.x} * gridDim.y + blockIdx.y) * call.splits +
-          block) *
-             kFloats;
-}
-
 template <int kDim>
 __global__ __launch_bounds__(kThreads) void attention_split_kernel(
     const __grid_constant__ AttentionCall call) {
@@ -236,7 +225,7 @@ __global__ __launch_bounds__(kThreads) void attention_split_kernel(
   wait_copies<0>();
   __syncthreads();
   const BlockWeights weights = weigh_shared(scores);
-  float* partial = partial_of<kDim>(call, blockIdx.z);
+  float* partial = partial_of<kDim, kFewQueries>(call, blockIdx.z);
 #pragma unroll
   for (int side = 0; side < 2; ++side) {
     const int row = g + 8 * side;
@@ -264,32 +253,10 @@ __global__ __launch_bounds__(kThreads) void attention_split_kernel(
   }
 }
 
-// One thread block a (tile, kv head, row); a thread two dimensions.
 template <int kDim>
 __global__ __launch_bounds__(kDim / 2) void attention_merge_kernel(
     const __grid_constant__ AttentionCall call) {
-  let_next_start();
-  const Tile tile = find_tile(call, blockIdx.x);
-  const int row = blockIdx.z;
-  if (row >= tile.rows) return;
-  wait_for_previous();
-  const int blocks = static_cast<int>(tile.last_block - tile.first_block) + 1;
-  const int col = threadIdx.x * 2;
-  float largest = kMinusInfinity, sum = 0;
-  float2 out = {0, 0};
-#pragma unroll 4
-  for (int block = 0; block < blocks; ++block) {
-    const float* partial = partial_of<kDim>(call, block);
-    const float2 value =
-        *reinterpret_cast<const float2*>(partial + row * kDim + col);
-    const MergeFactors f =
-        merge_factors(largest, partial[kFewQueries * kDim + row]);
-    largest = f.largest;
-    sum = merged(sum, partial[kFewQueries * (kDim + 1) + row], f);
-    out.x = merged(out.x, value.x, f);
-    out.y = merged(out.y, value.y, f);
-  }
-  store_pair(call, tile, row, col, finished(out.x, sum), finished(out.y, sum));
+  merge_partials<kDim, kFewQueries>(call);
 }
 
 // A cluster a (tile, kv head); its thread block `rank` takes the blocks rank,
@@ -453,8 +420,8 @@ bool attention_supports(int head_dim) {
   return head_dim > 0 && head_dim <= 256 && head_dim % 8 == 0;
 }
 
-int64_t partial_floats(int head_dim) {
-  return int64_t{kFewQueries} * (padded_dim(head_dim) + 2);
+int64_t partial_floats(int head_dim, int queries) {
+  return int64_t{queries} * (padded_dim(head_dim) + 2);
 }
 
 void launch_attention_wide(LaunchQueue& queue, const AttentionCall& call,

@@ -2,6 +2,9 @@
 // block of one warpgroup, products by wgmma (the same bits; see
 // docs/numerics-cuda.md). A warp owns 16 rows with all their scores and values.
 //
+// Split: where tiles are few, a thread block for every block of keys, then one
+// merge.
+//
 // Tiles of 64 rows lie in shared memory as panels of 64 columns: rows of 128
 // bytes, swizzled. Values are used as they lie, keys by columns.
 #include "backend/cuda/attention_block.cuh"
@@ -101,9 +104,45 @@ __device__ __forceinline__ void finish_scores(const AttentionCall& call,
   }
 }
 
-#endif  // CARAT_WGMMA_DEVICE
+// Split: what a block of keys gives; columns from `first` on.
+template <int kDim>
+__device__ __forceinline__ void store_partial(const AttentionCall& call,
+                                              const Tile& tile, int first,
+                                              const float (&value)[32]) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  float* partial = partial_of<kDim, kTensorQueries>(call, blockIdx.z);
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+#pragma unroll
+    for (int side = 0; side < 2; ++side) {
+      const int row = 16 * warp + lane / 4 + 8 * side;
+      if (row >= tile.rows) continue;
+      *reinterpret_cast<float2*>(partial + row * kDim + first + 8 * j +
+                                 lane % 4 * 2) = {value[4 * j + 2 * side],
+                                                  value[4 * j + 2 * side + 1]};
+    }
+  }
+}
 
 template <int kDim>
+__device__ __forceinline__ void store_weights(const AttentionCall& call,
+                                              const Tile& tile,
+                                              const BlockWeights& weights) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  float* partial = partial_of<kDim, kTensorQueries>(call, blockIdx.z);
+#pragma unroll
+  for (int side = 0; side < 2; ++side) {
+    const int row = 16 * warp + lane / 4 + 8 * side;
+    if (lane % 4 == 0 && row < tile.rows) {
+      partial[kTensorQueries * kDim + row] = weights.largest[side];
+      partial[kTensorQueries * (kDim + 1) + row] = weights.sum[side];
+    }
+  }
+}
+
+#endif  // CARAT_WGMMA_DEVICE
+
+template <int kDim, bool kSplit>
 __global__ __launch_bounds__(kThreads, 2) void attention_tensor_kernel(
     const __grid_constant__ AttentionCall call) {
 #ifdef CARAT_WGMMA_DEVICE
@@ -112,6 +151,10 @@ __global__ __launch_bounds__(kThreads, 2) void attention_tensor_kernel(
   constexpr int kTileBytes = kPanels * kPanelBytes;
   let_next_start();
   const Tile tile = find_tile(call, blockIdx.x);
+  const int64_t first_block =
+      kSplit ? tile.first_block + blockIdx.z : tile.first_block;
+  const int64_t last_block = kSplit ? first_block : tile.last_block;
+  if (kSplit && first_block > tile.last_block) return;
   wait_for_previous();
   const uint32_t queries = shared_address(shared);
   const uint32_t keys = queries + kTileBytes;
@@ -124,7 +167,7 @@ __global__ __launch_bounds__(kThreads, 2) void attention_tensor_kernel(
     }
     __syncthreads();
   }
-  const uint8_t* present_keys = keys_of(call, tile, tile.first_block);
+  const uint8_t* present_keys = keys_of(call, tile, first_block);
   load_panels<kDim>(keys, present_keys, call.part.head_dim);
   load_query_panels<kDim>(call, tile, shared);
 
@@ -147,10 +190,10 @@ __global__ __launch_bounds__(kThreads, 2) void attention_tensor_kernel(
   const uint64_t value_panels = wgmma_descriptor_transposed(values);
 
 #pragma unroll 1
-  for (int64_t block = tile.first_block; block <= tile.last_block; ++block) {
+  for (int64_t block = first_block; block <= last_block; ++block) {
     // The next block's place ahead: its load would hold everything up.
     const uint8_t* next_keys =
-        block < tile.last_block ? keys_of(call, tile, block + 1) : nullptr;
+        block < last_block ? keys_of(call, tile, block + 1) : nullptr;
     load_panels<kDim>(values, present_keys + value_offset(call),
                       call.part.head_dim);
     wait_copies<1>();
@@ -186,7 +229,7 @@ __global__ __launch_bounds__(kThreads, 2) void attention_tensor_kernel(
       largest[side] = factors[side].largest;
       sum[side] = merged(sum[side], weights.sum[side], factors[side]);
     }
-    if (block < tile.last_block) {
+    if (block < last_block) {
       wait_copies<1>();
     } else {
       wait_copies<0>();
@@ -205,6 +248,7 @@ __global__ __launch_bounds__(kThreads, 2) void attention_tensor_kernel(
       }
       wgmma_commit();
     };
+    if constexpr (kSplit) store_weights<kDim>(call, tile, weights);
     pin(weights.p);
     start(0);
 #pragma unroll
@@ -216,6 +260,10 @@ __global__ __launch_bounds__(kThreads, 2) void attention_tensor_kernel(
         wgmma_wait<0>();
       }
       pin(value[p % 2]);
+      if constexpr (kSplit) {
+        store_partial<kDim>(call, tile, 64 * p, value[p % 2]);
+        continue;
+      }
 #pragma unroll
       for (int i = 0; i < 32; ++i) {
         out[p][i] = merged(out[p][i], value[p % 2][i], factors[i % 4 / 2]);
@@ -223,6 +271,7 @@ __global__ __launch_bounds__(kThreads, 2) void attention_tensor_kernel(
     }
     __syncthreads();  // the values have been read
   }
+  if constexpr (kSplit) return;
 #pragma unroll
   for (int p = 0; p < kPanels; ++p) {
 #pragma unroll
@@ -239,9 +288,21 @@ __global__ __launch_bounds__(kThreads, 2) void attention_tensor_kernel(
 }
 
 template <int kDim>
-void launch(LaunchQueue& queue, const AttentionCall& call, dim3 grid) {
-  queue.launch(attention_tensor_kernel<kDim>,
+__global__ __launch_bounds__(kDim / 2) void attention_tensor_merge_kernel(
+    const __grid_constant__ AttentionCall call) {
+  merge_partials<kDim, kTensorQueries>(call);
+}
+
+template <int kDim, bool kSplit>
+void launch(LaunchQueue& queue, const AttentionCall& call, int64_t tiles) {
+  dim3 grid(static_cast<unsigned>(tiles),
+            static_cast<unsigned>(call.part.kv_heads));
+  if (kSplit) grid.z = static_cast<unsigned>(call.splits);
+  queue.launch(attention_tensor_kernel<kDim, kSplit>,
                {grid, kThreads, 3 * (kDim / 64) * kPanelBytes}, call);
+  if (!kSplit) return;
+  grid.z = static_cast<unsigned>(call.tile_rows * call.group);
+  queue.launch(attention_tensor_merge_kernel<kDim>, {grid, kDim / 2, 0}, call);
 }
 
 }  // namespace
@@ -253,10 +314,30 @@ bool tensor_attention_supports(const DeviceTraits& device, int head_dim) {
 
 void launch_attention_tensor(LaunchQueue& queue, const AttentionCall& call,
                              int64_t tiles) {
-  const dim3 grid(static_cast<unsigned>(tiles),
-                  static_cast<unsigned>(call.part.kv_heads));
-  call.part.head_dim > 128 ? launch<256>(queue, call, grid)
-                           : launch<128>(queue, call, grid);
+  call.part.head_dim > 128 ? launch<256, false>(queue, call, tiles)
+                           : launch<128, false>(queue, call, tiles);
+}
+
+bool tensor_split_pays(const DeviceTraits& device, int64_t tiles,
+                       int64_t most_blocks, int64_t blocks) {
+  // Microseconds, as measured on an H100: a block of keys in a row of them; one
+  // on its own; its partial results, written and read; starting the merge.
+  constexpr double kInTurn = 4, kAlone = 6, kPartial = 0.035, kMerge = 3;
+  const int64_t at_once = 2 * device.processors;
+  const auto rounds = [&](int64_t count) {
+    return static_cast<double>((count + at_once - 1) / at_once);
+  };
+  const double in_turn =
+      rounds(tiles) * static_cast<double>(most_blocks) * kInTurn;
+  const double split =
+      rounds(blocks) * kAlone + static_cast<double>(blocks) * kPartial + kMerge;
+  return split < 0.9 * in_turn;
+}
+
+void launch_attention_tensor_split(LaunchQueue& queue,
+                                   const AttentionCall& call, int64_t tiles) {
+  call.part.head_dim > 128 ? launch<256, true>(queue, call, tiles)
+                           : launch<128, true>(queue, call, tiles);
 }
 
 }  // namespace carat::cuda

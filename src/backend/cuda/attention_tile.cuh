@@ -3,6 +3,7 @@
 #define CARAT_BACKEND_CUDA_ATTENTION_TILE_CUH_
 
 #include "backend/cuda/attention_block.cuh"
+#include "backend/cuda/overlap.cuh"
 #include "backend/cuda/slab.cuh"
 
 namespace carat::cuda {
@@ -67,6 +68,44 @@ __device__ inline void store_pair(const AttentionCall& call, const Tile& tile,
   *reinterpret_cast<__nv_bfloat162*>(
       slab_at(call.out, at, head * call.part.head_dim + col)) =
       __floats2bfloat162_rn(low, high);
+}
+
+// Split: the partial results of a tile of up to kRows queries, kv head and
+// block: values [kRows][kDim], then largest and sum [kRows] each.
+template <int kDim, int kRows>
+__device__ inline float* partial_of(const AttentionCall& call, int block) {
+  constexpr int64_t kFloats = kRows * (kDim + 2);
+  return call.partials +
+         ((int64_t{blockIdx.x} * gridDim.y + blockIdx.y) * call.splits +
+          block) *
+             kFloats;
+}
+
+// Merges them in ascending order: one thread block a (tile, kv head, row); a
+// thread two dimensions.
+template <int kDim, int kRows>
+__device__ inline void merge_partials(const AttentionCall& call) {
+  let_next_start();
+  const Tile tile = find_tile(call, blockIdx.x);
+  const int row = blockIdx.z;
+  if (row >= tile.rows) return;
+  wait_for_previous();
+  const int blocks = static_cast<int>(tile.last_block - tile.first_block) + 1;
+  const int col = threadIdx.x * 2;
+  float largest = kMinusInfinity, sum = 0;
+  float2 out = {0, 0};
+#pragma unroll 4
+  for (int block = 0; block < blocks; ++block) {
+    const float* partial = partial_of<kDim, kRows>(call, block);
+    const float2 value =
+        *reinterpret_cast<const float2*>(partial + row * kDim + col);
+    const MergeFactors f = merge_factors(largest, partial[kRows * kDim + row]);
+    largest = f.largest;
+    sum = merged(sum, partial[kRows * (kDim + 1) + row], f);
+    out.x = merged(out.x, value.x, f);
+    out.y = merged(out.y, value.y, f);
+  }
+  store_pair(call, tile, row, col, finished(out.x, sum), finished(out.y, sum));
 }
 
 }  // namespace carat::cuda

@@ -303,9 +303,10 @@ class CudaBackend : public Backend {
         stage_sequences(*queue_, sequences, q.rows, layer.kind, kv).sequences;
 
     const int64_t splits = round_up(most_blocks, kSplitStep);
-    const int64_t partial_bytes =
-        static_cast<int64_t>(sequences.size()) * shape.kv_heads * splits *
-        partial_floats(shape.head_dim) * static_cast<int64_t>(sizeof(float));
+    const int64_t partial_bytes = static_cast<int64_t>(sequences.size()) *
+                                  shape.kv_heads * splits *
+                                  partial_floats(shape.head_dim, kFewQueries) *
+                                  static_cast<int64_t>(sizeof(float));
     const bool are_few = most_rows * group <= kFewQueries;
     const bool is_split = are_few && partial_bytes <= kMostPartialBytes;
     const bool is_tensor =
@@ -325,6 +326,8 @@ class CudaBackend : public Backend {
       call.partials = reinterpret_cast<float*>(partials_.data());
       call.splits = static_cast<int32_t>(splits);
       launch_attention_split(*queue_, call, count);
+    } else if (is_tensor && cut_tensor(call, sequences, shape, tiles)) {
+      launch_attention_tensor_split(*queue_, call, count);
     } else if (is_tensor) {
       launch_attention_tensor(*queue_, call, count);
     } else {
@@ -410,6 +413,39 @@ class CudaBackend : public Backend {
 
   static int64_t first_visible(int64_t position, int64_t window) {
     return window > 0 && position >= window ? position - window + 1 : 0;
+  }
+
+  // Gives the blocks of keys of a call's tiles thread blocks of their own, if
+  // that pays and their results find room.
+  bool cut_tensor(AttentionCall& call, std::span<const SequenceRows> sequences,
+                  const AttentionShape& shape,
+                  const std::vector<QueryTile>& tiles) {
+    int64_t most = 0, all = 0;
+    for (const QueryTile& tile : tiles) {
+      const SequenceRows& sequence =
+          sequences[static_cast<size_t>(tile.sequence)];
+      const int64_t first = sequence.first_position + tile.first;
+      const int64_t rows =
+          std::min<int64_t>(call.tile_rows, sequence.rows - tile.first);
+      const int64_t blocks = (first + rows - 1) / kBlockTokens -
+                             first_visible(first, shape.window) / kBlockTokens +
+                             1;
+      most = std::max(most, blocks);
+      all += blocks;
+    }
+    const int64_t splits = round_up(most, kSplitStep);
+    const int64_t tile_heads = std::ssize(tiles) * shape.kv_heads;
+    const int64_t bytes = tile_heads * splits *
+                          partial_floats(shape.head_dim, kTensorQueries) *
+                          static_cast<int64_t>(sizeof(float));
+    if (bytes > kMostPartialBytes ||
+        !tensor_split_pays(traits_, tile_heads, most, all * shape.kv_heads)) {
+      return false;
+    }
+    fit_partials(bytes);
+    call.partials = reinterpret_cast<float*>(partials_.data());
+    call.splits = static_cast<int32_t>(splits);
+    return true;
   }
 
   static LinearCall begin_call(const CudaInput& input) {

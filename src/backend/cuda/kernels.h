@@ -204,8 +204,8 @@ inline constexpr int kFewQueries = 16;
 
 /// Whether there is a kernel for this head size.
 bool attention_supports(int head_dim);
-/// Floats of `partials` for one tile, kv head and block.
-int64_t partial_floats(int head_dim);
+/// Floats of `partials` for one tile of `queries`, kv head and block.
+int64_t partial_floats(int head_dim, int queries);
 
 /// Tiles of up to kWideQueries; each visits its blocks in turn.
 void launch_attention_wide(LaunchQueue& queue, const AttentionCall& call,
@@ -214,6 +214,14 @@ void launch_attention_wide(LaunchQueue& queue, const AttentionCall& call,
 bool tensor_attention_supports(const DeviceTraits& device, int head_dim);
 void launch_attention_tensor(LaunchQueue& queue, const AttentionCall& call,
                              int64_t tiles);
+/// With blocks side by side, then merged in order: for few tiles. Needs
+/// `partials` for tiles of kTensorQueries, and `splits`.
+void launch_attention_tensor_split(LaunchQueue& queue,
+                                   const AttentionCall& call, int64_t tiles);
+/// Whether that is faster for `tiles` (times kv heads) of up to `most_blocks`
+/// blocks, `blocks` in all.
+bool tensor_split_pays(const DeviceTraits& device, int64_t tiles,
+                       int64_t most_blocks, int64_t blocks);
 /// Tiles of up to kFewQueries; blocks side by side, then merged in order.
 void launch_attention_split(LaunchQueue& queue, const AttentionCall& call,
                             int64_t tiles);
