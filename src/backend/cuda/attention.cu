@@ -36,8 +36,8 @@ __device__ void load_queries(const AttentionCall& call, const Tile& tile,
     float2 pair = {0, 0};
     if (row < tile.rows && col < call.part.head_dim) {
       const int64_t at =
-          tile.sequence.first_row + tile.first + row / call.group;
-      const int head = tile.kv_head * call.group + row % call.group;
+          tile.sequence.first_row + tile.first + position_in_tile(call, row);
+      const int head = tile.kv_head * call.group + head_in_tile(call, row);
       pair = *reinterpret_cast<const float2*>(call.q.data + at * call.q.stride +
                                               head * call.part.head_dim + col);
     }

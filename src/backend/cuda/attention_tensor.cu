@@ -52,13 +52,13 @@ __device__ __forceinline__ void load_query_panels(const AttentionCall& call,
                                                   uint8_t* shared) {
   constexpr int kQuads = kDim / 4, kRows = kThreads / kQuads;
   const int col = threadIdx.x % kQuads * 4;
-#pragma unroll 4
+#pragma unroll 16
   for (int row = threadIdx.x / kQuads; row < kTensorQueries; row += kRows) {
     float4 v = {0, 0, 0, 0};
     if (row < tile.rows && col < call.part.head_dim) {
       const int64_t at =
-          tile.sequence.first_row + tile.first + row / call.group;
-      const int head = tile.kv_head * call.group + row % call.group;
+          tile.sequence.first_row + tile.first + position_in_tile(call, row);
+      const int head = tile.kv_head * call.group + head_in_tile(call, row);
       v = *reinterpret_cast<const float4*>(call.q.data + at * call.q.stride +
                                            head * call.part.head_dim + col);
     }
@@ -262,25 +262,27 @@ __global__ __launch_bounds__(kThreads, 2) void attention_tensor_kernel(
       pin(value[p % 2]);
       if constexpr (kSplit) {
         store_partial<kDim>(call, tile, 64 * p, value[p % 2]);
-        continue;
-      }
+      } else {
 #pragma unroll
-      for (int i = 0; i < 32; ++i) {
-        out[p][i] = merged(out[p][i], value[p % 2][i], factors[i % 4 / 2]);
+        for (int i = 0; i < 32; ++i) {
+          out[p][i] = merged(out[p][i], value[p % 2][i], factors[i % 4 / 2]);
+        }
       }
     }
     __syncthreads();  // the values have been read
   }
-  if constexpr (kSplit) return;
+  if constexpr (!kSplit) {
 #pragma unroll
-  for (int p = 0; p < kPanels; ++p) {
+    for (int p = 0; p < kPanels; ++p) {
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {
+      for (int j = 0; j < 8; ++j) {
 #pragma unroll
-      for (int side = 0; side < 2; ++side) {
-        store_pair(call, tile, 16 * warp + g + 8 * side, 64 * p + 8 * j + 2 * q,
-                   finished(out[p][4 * j + 2 * side], sum[side]),
-                   finished(out[p][4 * j + 2 * side + 1], sum[side]));
+        for (int side = 0; side < 2; ++side) {
+          store_pair(call, tile, 16 * warp + g + 8 * side,
+                     64 * p + 8 * j + 2 * q,
+                     finished(out[p][4 * j + 2 * side], sum[side]),
+                     finished(out[p][4 * j + 2 * side + 1], sum[side]));
+        }
       }
     }
   }

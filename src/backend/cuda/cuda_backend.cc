@@ -294,6 +294,7 @@ class CudaBackend : public Backend {
     call.scale = shape.scale;
     call.softcap = shape.softcap;
     call.group = group;
+    call.group_inverse = ((1 << 16) + group - 1) / group;
     queue_->make_room(sequences.size() * sizeof(SequenceInfo) +
                       static_cast<size_t>(all_blocks) * sizeof(void*) +
                       static_cast<size_t>(q.rows) *

@@ -194,7 +194,9 @@ struct AttentionCall {
   int32_t rounds;     ///< joint: blocks of keys a thread block takes
   /// Whether the kernels that still run may write no block of keys before the
   /// sequences' first rows; split and joint then load those at once.
-  int64_t reads_ahead;  // 8 bytes: graphs are found by all bytes
+  int32_t reads_ahead;
+  /// 2^16 / group, rounded up: see position_in_tile.
+  int32_t group_inverse;
 };
 
 /// Stacked (position, head) rows of a tile.
