@@ -135,6 +135,7 @@ TEST_F(CliTest, UsageErrorsAreOneLineAndCode2) {
   expect_line("generate x --chunk 0", 2, "--chunk: '0' is neither 'auto'");
   expect_line("generate x --prefill half", 2, "--prefill: half");
   expect_line("generate x --backend gpu", 2, "--backend: gpu");
+  expect_line("generate x --device -1", 2, "--device: '-1' is not");
   expect_line("generate x --isa sse", 2, "--isa: sse");
   expect_line("generate x --stop ''", 2, "--stop: the text must not be empty");
   expect_line("generate x --stop", 2, "--stop");
