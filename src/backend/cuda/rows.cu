@@ -214,7 +214,7 @@ __global__ __launch_bounds__(kThreads) void join_kernel(
     const __grid_constant__ JoinCall call) {
   let_next_start();
   wait_for_previous();
-  constexpr int kAhead = 4;
+  constexpr int kAhead = 8;
   const int quads = static_cast<int>(call.partials.stride / 4);
   const int index = blockIdx.x * kThreads + threadIdx.x;
   const int row = index / quads, col = index % quads * 4;
