@@ -1,5 +1,7 @@
 #include "backend/cpu/isa.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <iterator>
 #include <string>
@@ -106,13 +108,17 @@ const KernelTable& select_kernels(std::string_view isa) {
                   "' is unknown; expected " + all_names());
 }
 
-int64_t decode_ahead_bytes() {
+Tuning machine_tuning() {
+  const int64_t l2_bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  Tuning tuning = {0, false,
+                   std::clamp<int64_t>(l2_bytes / 10 * 6, 600 << 10, 2 << 20)};
 #if defined(__x86_64__)
-  // docs/kernels.md has both measurements.
-  return __builtin_cpu_is("intel") ? 4096 : 0;
-#else
-  return 0;
+  if (__builtin_cpu_is("intel")) {
+    tuning.decode_ahead_bytes = 4096;
+    tuning.unpacks_tiles = true;
+  }
 #endif
+  return tuning;
 }
 
 }  // namespace carat::cpu

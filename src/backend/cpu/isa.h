@@ -30,10 +30,20 @@ inline constexpr std::string_view kIsaNames[] = {
 /// one that this machine lacks or that is of another architecture.
 const KernelTable& select_kernels(std::string_view isa);
 
-/// How many bytes ahead kernels that use each weight for one chunk of rows (a
-/// decode step) should ask for weights; 0 where the machine's own prefetching
-/// alone is faster.
-int64_t decode_ahead_bytes();
+/// What differs between processors of one instruction set. It never changes a
+/// bit of the results; docs/kernels.md has the measurements.
+struct Tuning {
+  /// How far ahead kernels that use each weight for one chunk of rows (a decode
+  /// step) ask for weights; 0 where the machine's own prefetching is faster.
+  int64_t decode_ahead_bytes;
+  /// Whether to take codes apart once a tile (LinearRows::room), where that
+  /// shares its ports with multiplications.
+  bool unpacks_tiles;
+  /// Of a core's L2, for the activations of a block of rows; the rest is for a
+  /// weight tile and the outputs.
+  int64_t block_bytes;
+};
+Tuning machine_tuning();
 
 }  // namespace carat::cpu
 

@@ -45,6 +45,11 @@ struct WeightTiles {
   bool has_super_blocks;
 };
 
+/// Bytes of a tile of `w` with a byte a code.
+inline int64_t unpacked_tile_bytes(const WeightTiles& w) {
+  return w.tile_bytes + w.groups * kTile * kGroup;
+}
+
 /// int8 activations [rows, groups * 32]: x = scale * code.
 struct QuantizedRows {
   int8_t* codes;
@@ -63,6 +68,9 @@ struct LinearRows {
   int64_t rows;
   /// How far ahead the first chunk of rows asks for weights; 0: not at all.
   int64_t ahead_bytes;
+  /// Room for a tile with a byte a code, unpacked_tile_bytes(), for kernels to
+  /// take codes apart once a tile instead of once a chunk; or null.
+  uint8_t* room;
 };
 
 struct Tiles {
@@ -130,6 +138,7 @@ enum class MathFunction : uint8_t { kExp, kTanh, kGeluTanh, kSilu };
 struct KernelTable {
   const char* name;
   int32_t chunk_rows;  ///< rows a linear kernel takes at once
+  bool unpacks_tiles;  ///< whether LinearRows::room serves
   /// Query vectors an attention kernel takes at once.
   int32_t chunk_vectors;
 

@@ -4,6 +4,7 @@
 // clang-format off
 #include "backend/cpu/kernels/math.inl.h"
 #include "backend/cpu/kernels/rows.inl.h"
+#include "backend/cpu/kernels/codes.inl.h"
 #include "backend/cpu/kernels/linear.inl.h"
 #include "backend/cpu/kernels/attention.inl.h"
 #include "backend/cpu/kernels/peak.inl.h"

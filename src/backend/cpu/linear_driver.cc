@@ -7,10 +7,6 @@
 namespace carat::cpu {
 namespace {
 
-// Of L2, for the activations of a block of rows; the rest is for a weight tile
-// and the outputs.
-constexpr int64_t kBlockBytes = 600 << 10;
-
 // Items for each thread, at least: what the slowest has left is at most one.
 constexpr int64_t kItemsPerThread = 8;
 
@@ -42,8 +38,8 @@ LinearDriver::Plan LinearDriver::plan(const QuantizedRows& in, int64_t rows,
   const int64_t row_bytes = in.groups * (kGroup + 2 * 4);
   const int64_t wanted = pool_.size() == 1 ? 1 : pool_.size() * kItemsPerThread;
   // Blocks of whole chunks, about equal; small ones where tiles are few.
-  int64_t blocks =
-      ceil_div(chunks, std::max<int64_t>(1, kBlockBytes / row_bytes / chunk));
+  int64_t blocks = ceil_div(
+      chunks, std::max<int64_t>(1, tuning_.block_bytes / row_bytes / chunk));
   blocks = std::clamp(ceil_div(wanted, tiles), blocks, chunks);
   Plan p;
   p.rows = rows;
@@ -60,7 +56,13 @@ LinearDriver::Plan LinearDriver::plan(const QuantizedRows& in, int64_t rows,
 int64_t LinearDriver::prepared_words(const Plan& plan,
                                      const QuantizedRows& in) const {
   constexpr int64_t kMostWords = 3;  // a scale and two starts
-  return plan.block_rows * in.groups * kMostWords;
+  return round_up(plan.block_rows * in.groups * kMostWords, 16);
+}
+
+int64_t LinearDriver::room_for(const WeightTiles& w, const Plan& plan) const {
+  const bool unpacks = kernels_.unpacks_tiles && tuning_.unpacks_tiles;
+  if (!unpacks || plan.rows <= kernels_.chunk_rows) return 0;
+  return round_up(unpacked_tile_bytes(w), 64);
 }
 
 template <class Body>
@@ -89,10 +91,15 @@ void LinearDriver::for_items(const Plan& plan, const Body& body) {
 }
 
 LinearRows LinearDriver::rows_of(const QuantizedRows& in, int64_t first,
-                                 int64_t rows, const int32_t* prepared) const {
-  return {
-      in.codes + first * in.stride, in.stride, prepared, rows,
-      rows > kernels_.chunk_rows ? kPrefillAheadBytes : decode_ahead_bytes_};
+                                 int64_t rows, const int32_t* prepared,
+                                 uint8_t* room) const {
+  const bool is_chunk = rows <= kernels_.chunk_rows;
+  return {in.codes + first * in.stride,
+          in.stride,
+          prepared,
+          rows,
+          is_chunk ? tuning_.decode_ahead_bytes : kPrefillAheadBytes,
+          is_chunk ? nullptr : room};
 }
 
 void LinearDriver::run(const QuantizedRows& in, int64_t rows,
@@ -101,10 +108,18 @@ void LinearDriver::run(const QuantizedRows& in, int64_t rows,
   for (const LinearPiece& piece : pieces) tiles += piece.tiles;
   if (tiles == 0) return;
   const Plan p = plan(in, rows, tiles);
-  scratch_.fit(static_cast<size_t>(prepared_words(p, in)) * 4);
+  const int64_t prepared_bytes = prepared_words(p, in) * 4;
+  int64_t room_bytes = 0;
+  for (const LinearPiece& piece : pieces) {
+    room_bytes = std::max(room_bytes, room_for(*piece.weight, p));
+  }
+  scratch_.fit(static_cast<size_t>(prepared_bytes + room_bytes));
   for_items(p, [&](int thread, int64_t row, int64_t count, Tiles item,
                    Prepared* prepared) {
     int32_t* words = scratch_.at<int32_t>(thread);
+    uint8_t* room = room_bytes == 0
+                        ? nullptr
+                        : scratch_.at<uint8_t>(thread) + prepared_bytes;
     int64_t first_tile = 0;
     for (const LinearPiece& piece : pieces) {
       const Tiles part = {std::max<int64_t>(0, item.begin - first_tile),
@@ -118,7 +133,7 @@ void LinearDriver::run(const QuantizedRows& in, int64_t rows,
       }
       OutputRows out = piece.out;
       out.data += row * out.stride;
-      kernels_.linear(weight, rows_of(in, row, count, words), part, out);
+      kernels_.linear(weight, rows_of(in, row, count, words, room), part, out);
     }
   });
 }
@@ -129,19 +144,25 @@ void LinearDriver::run_gated(const QuantizedRows& in, int64_t rows,
                              const QuantizedRows& out) {
   const Plan p = plan(in, rows, tiles);
   const int64_t words = prepared_words(p, in);
-  scratch_.fit(static_cast<size_t>(words) * 2 * 4);
+  const int64_t gate_bytes = room_for(gate, p);
+  const int64_t up_bytes = room_for(up, p);
+  scratch_.fit(static_cast<size_t>(words * 2 * 4 + gate_bytes + up_bytes));
   const bool is_alike = prepare_alike(gate, up);
   for_items(p, [&](int thread, int64_t row, int64_t count, Tiles item,
                    Prepared* prepared) {
     int32_t* for_gate = scratch_.at<int32_t>(thread);
     int32_t* for_up = is_alike ? for_gate : for_gate + words;
+    uint8_t* room = scratch_.at<uint8_t>(thread) + words * 2 * 4;
+    uint8_t* gate_room = gate_bytes == 0 ? nullptr : room;
+    uint8_t* up_room = up_bytes == 0 ? nullptr : room + gate_bytes;
     if (!prepared->serves(gate, row)) {
       kernels_.prepare(gate, in, row, count, for_gate);
       if (!is_alike) kernels_.prepare(up, in, row, count, for_up);
       *prepared = {&gate, row};
     }
-    kernels_.gated(gate, rows_of(in, row, count, for_gate), up,
-                   rows_of(in, row, count, for_up), item, is_silu, row, out);
+    kernels_.gated(gate, rows_of(in, row, count, for_gate, gate_room), up,
+                   rows_of(in, row, count, for_up, up_room), item, is_silu, row,
+                   out);
   });
 }
 

@@ -28,10 +28,11 @@ struct LinearPiece {
 /// nobody. Not thread-safe.
 class LinearDriver {
  public:
-  LinearDriver(ThreadPool& pool, const KernelTable& kernels)
+  LinearDriver(ThreadPool& pool, const KernelTable& kernels,
+               const Tuning& tuning = machine_tuning())
       : pool_(pool),
         kernels_(kernels),
-        decode_ahead_bytes_(decode_ahead_bytes()),
+        tuning_(tuning),
         scratch_(pool.size()),
         shares_(std::make_unique<Share[]>(static_cast<size_t>(pool.size()))) {}
 
@@ -55,8 +56,10 @@ class LinearDriver {
   };
   Plan plan(const QuantizedRows& in, int64_t rows, int64_t tiles) const;
   int64_t prepared_words(const Plan& plan, const QuantizedRows& in) const;
+  /// Bytes of LinearRows::room, 0 where it does not serve.
+  int64_t room_for(const WeightTiles& w, const Plan& plan) const;
   LinearRows rows_of(const QuantizedRows& in, int64_t first, int64_t rows,
-                     const int32_t* prepared) const;
+                     const int32_t* prepared, uint8_t* room) const;
   /// Calls body(thread, first row, count, tiles, what its scratch holds) for
   /// all items, on all threads.
   template <class Body>
@@ -64,7 +67,7 @@ class LinearDriver {
 
   ThreadPool& pool_;
   const KernelTable& kernels_;
-  int64_t decode_ahead_bytes_;
+  Tuning tuning_;
   ThreadScratch scratch_;
   /// The next item of each thread's share.
   struct alignas(64) Share {

@@ -21,6 +21,7 @@
 namespace carat::cpu::CARAT_CPU_TARGET {
 
 inline constexpr int kChunkRows = 4;
+inline constexpr bool kUnpacksTiles = false;
 inline constexpr int kHalves = 1;
 inline constexpr int kChunkVectors = 6;
 constexpr int vectors_for(int queries) { return queries <= 2 ? 2 : 1; }

@@ -20,6 +20,7 @@ namespace carat::cpu::avx512 {
 // Register tiles: rows x tile halves of a linear kernel, query vectors x
 // vectors of keys (or values) of attention.
 inline constexpr int kChunkRows = 6;
+inline constexpr bool kUnpacksTiles = true;
 inline constexpr int kHalves = 2;
 inline constexpr int kChunkVectors = 6;
 constexpr int vectors_for(int) { return 4; }

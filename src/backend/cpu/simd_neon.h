@@ -21,6 +21,7 @@ namespace carat::cpu::CARAT_CPU_TARGET {
 // Of 32 registers a linear tile takes 16 for int32 sums, 8 for codes and 4 for
 // activations while it multiplies; the float chains wait in memory.
 inline constexpr int kChunkRows = 4;
+inline constexpr bool kUnpacksTiles = false;
 inline constexpr int kHalves = 1;
 inline constexpr int kChunkVectors = 6;
 constexpr int vectors_for(int queries) { return queries <= 2 ? 2 : 1; }

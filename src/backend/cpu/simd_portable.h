@@ -21,6 +21,7 @@
 namespace carat::cpu::portable {
 
 inline constexpr int kChunkRows = 2;
+inline constexpr bool kUnpacksTiles = false;
 inline constexpr int kHalves = 1;
 inline constexpr int kChunkVectors = 2;
 constexpr int vectors_for(int) { return 1; }

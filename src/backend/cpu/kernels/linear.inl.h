@@ -7,10 +7,11 @@
 // once, at the speed of memory.
 //
 // Of the 512-bit multiplier's slots a group takes 8 for dots and 2 for the
-// float chain per row and half, so 80% of the dots' peak is the limit. Measured
-// on one Zen 4 core, November 2026, peak 236 GMAC/s: 4-bit and 8-bit codes
-// 180-185, two steps a group 153, biases 168; AVX2 128, 97 and 67 with codes of
-// 4, up to 7 and 8 bits.
+// float chain per row and half, so 80% of the dots' peak is the limit on Zen 4;
+// 71% on Intel, whose conversion of the sums takes one more of the same ports.
+// Measured on one Zen 4 core, November 2026, peak 236 GMAC/s: 4-bit and 8-bit
+// codes 180-185, two steps a group 153, biases 168; AVX2 128, 97 and 67 with
+// codes of 4, up to 7 and 8 bits. Emerald Rapids: codes.inl.h.
 namespace carat::cpu::CARAT_CPU_TARGET {
 namespace {
 
@@ -58,19 +59,6 @@ constexpr int dot_bits(int code_bits) {
   return code_bits == 5 || code_bits == 6 ? 7 : code_bits;
 }
 
-// Quad kQuad of the codes of a group, from its nibbles and its plane of bits.
-template <int kCodeBits, int kQuad>
-CARAT_INLINE Codes with_plane(Codes nibbles, const uint8_t* planes) {
-  if constexpr (kCodeBits == 4) {
-    return nibbles;
-  } else {
-    constexpr int kBits = kCodeBits - 4;
-    constexpr int kQuads = 8 / kBits;
-    return with_high_bits<4 - kQuad % kQuads * kBits, ((1 << kBits) - 1) << 4>(
-        nibbles, load_codes(planes + kQuad / kQuads * 128));
-  }
-}
-
 template <int kCodeBits, int kRows>
 CARAT_INLINE void add_quad(
     const Codes (&codes)[kHalves], const int8_t* x, int64_t stride,
@@ -89,17 +77,14 @@ CARAT_INLINE void add_quads(
     const uint8_t* codes, const int8_t* x, int64_t stride,
     DotSum<dot_bits(kCodeBits)> (&sums)[kRows][kHalves]) {
   constexpr int kQuadsPerLoad = kCodeBits < 7 ? 2 : 1;
-  constexpr int kPlaneBytes = kCodeBits < 7 ? (kCodeBits - 4) * 128 : 0;
   Codes first[kHalves], second[kHalves];
   CARAT_UNROLL
   for (int h = 0; h < kHalves; ++h) {
-    first[h] =
-        load_codes(codes + kPlaneBytes + kQuad / kQuadsPerLoad * 128 + h * 64);
+    const uint8_t* half = codes + h * 64;
     if constexpr (kQuadsPerLoad == 2) {
-      const uint8_t* planes = codes + h * 64;
-      second[h] =
-          with_plane<kCodeBits, kQuad + 1>(high_nibbles(first[h]), planes);
-      first[h] = with_plane<kCodeBits, kQuad>(low_nibbles(first[h]), planes);
+      load_quads<kCodeBits, kQuad>(half, first[h], second[h]);
+    } else {
+      first[h] = load_codes(half + kQuad * 128);
     }
   }
   add_quad<kCodeBits>(first, x + kQuad * 4, stride, sums);
@@ -111,18 +96,6 @@ CARAT_INLINE void add_quads(
                                                                  stride, sums);
   }
 }
-
-// A kind of scales: how many a group of 32 has, whether with biases, whether
-// in super-blocks.
-template <int kStepsOf, bool kBiasOf, bool kSuperOf>
-struct Scaling {
-  static constexpr int kSteps = kStepsOf;
-  static constexpr bool kBias = kBiasOf;
-  static constexpr bool kSuper = kSuperOf;
-  // Of an output: halves that begin a record, integers that begin a group.
-  static constexpr int kRecordBytes = kBias ? 4 : 2;
-  static constexpr int kGroupBytes = kSuper ? kSteps * (kBias ? 2 : 1) : 0;
-};
 
 // Where the scales of a group lie, from an output on.
 struct GroupScales {
@@ -182,19 +155,20 @@ CARAT_INLINE void add_step(const uint8_t* codes, const GroupScales& scales,
   }
 }
 
+// What a kernel asks for while it works: `bytes` from `next` on with every
+// group; null: nothing.
+struct Ahead {
+  const uint8_t* next;
+  int64_t bytes;
+};
+
 // The sums of kRows rows x kHalves halves of a tile, from `half` on.
 template <int kCodeBits, class Scales, int kRows>
 CARAT_INLINE void linear_halves(const WeightTiles& w, const uint8_t* tile,
                                 const int8_t* x, int64_t stride,
-                                const int32_t* prepared, int half,
-                                int64_t ahead_bytes,
+                                const int32_t* prepared, int half, Ahead ahead,
                                 F32x16 (&acc)[kRows][kHalves]) {
   constexpr int64_t kCodeBytes = code_bytes(kCodeBits);
-  // Of a group, in whole lines.
-  constexpr int64_t kAheadBytes =
-      (kCodeBytes +
-       (Scales::kSuper ? Scales::kGroupBytes : Scales::kRecordBytes) * kTile) /
-      64 * 64;
   GroupScales scales = {};
   const int32_t record_groups = Scales::kSuper ? kSuperGroups : w.shared;
   int32_t record_left = 0;
@@ -212,10 +186,13 @@ CARAT_INLINE void linear_halves(const WeightTiles& w, const uint8_t* tile,
     --record_left;
     scales.integers = tile + half * 16;
     tile += Scales::kGroupBytes * kTile;
-    if (ahead_bytes != 0) {
-      for (int64_t at = 0; at < kAheadBytes; at += 64) {
-        __builtin_prefetch(tile + ahead_bytes + at);
-      }
+    if (ahead.next != nullptr) {
+      int64_t at = 0;
+      do {  // every line once: the next group goes on in the line after these
+        __builtin_prefetch(ahead.next + at, 0, 2);
+        at += 64;
+      } while (at + 64 <= ahead.bytes);
+      ahead.next += ahead.bytes;
     }
     const uint8_t* codes = tile + half * 64;
     add_step<kCodeBits, Scales, kRows, 0>(codes, scales, x, stride, prepared,
@@ -233,18 +210,18 @@ CARAT_INLINE void linear_halves(const WeightTiles& w, const uint8_t* tile,
 // One tile for one chunk of rows; writes 32 floats of each row.
 using ChunkKernel = void (*)(const WeightTiles& w, int64_t tile,
                              const int8_t* x, int64_t stride,
-                             const int32_t* prepared, int64_t ahead_bytes,
-                             float* out, int64_t out_stride);
+                             const int32_t* prepared, Ahead ahead, float* out,
+                             int64_t out_stride);
 
 template <int kCodeBits, class Scales, int kRows>
 void linear_chunk(const WeightTiles& w, int64_t tile, const int8_t* x,
-                  int64_t stride, const int32_t* prepared, int64_t ahead_bytes,
+                  int64_t stride, const int32_t* prepared, Ahead ahead,
                   float* out, int64_t out_stride) {
   const uint8_t* data = w.tiles + tile * w.tile_bytes;
   for (int half = 0; half < 2; half += kHalves) {
     F32x16 acc[kRows][kHalves];
     linear_halves<kCodeBits, Scales, kRows>(w, data, x, stride, prepared, half,
-                                            ahead_bytes, acc);
+                                            ahead, acc);
     for (int h = 0; h < kHalves; ++h) {
       const int64_t at = (half + h) * 16;
       const F32x16 factor = load(w.factors + tile * kTile + at);
@@ -269,7 +246,7 @@ void fill_kernels(ChunkKernels& kernels) {
 template <int kCodeBits>
 ChunkKernels kernels_of_bits(const WeightTiles& w) {
   ChunkKernels kernels;
-  if constexpr (kCodeBits < 7) {
+  if constexpr (kCodeBits < 7 || (kCodeBits == 7 && kUnpacksTiles)) {
     if (w.has_super_blocks && w.steps == 2) {
       w.has_bias ? fill_kernels<kCodeBits, Scaling<2, true, true>>(kernels)
                  : fill_kernels<kCodeBits, Scaling<2, false, true>>(kernels);
@@ -301,11 +278,54 @@ ChunkKernels kernels_for(const WeightTiles& w) {
   }
 }
 
+// Where the tiles of a matrix are read: in place, or one at a time out of
+// `room`, which then holds its codes in bytes.
+class TileReader {
+ public:
+  TileReader(const WeightTiles& w, const LinearRows& rows)
+      : source_(w), read_(w), ahead_bytes_(rows.ahead_bytes) {
+    if (rows.room == nullptr || w.code_bits >= 7) return;
+    chunks_ = (rows.rows + kChunkRows - 1) / kChunkRows;
+    unpack_ = unpack_of(w);
+    room_ = rows.room;
+    read_.code_bits = 7;
+    read_.tiles = room_;
+    read_.tile_bytes = 0;
+  }
+  ChunkKernels kernels() const { return kernels_for(read_); }
+  const WeightTiles& at(int64_t tile) {
+    if (unpack_ != nullptr) unpack_(source_, tile, room_);
+    return read_;
+  }
+  // In place the first chunk asks for the weights that it will come to;
+  // otherwise every chunk for its share of the next tile.
+  Ahead ahead(int64_t tile, int64_t chunk) const {
+    if (ahead_bytes_ == 0 || (unpack_ == nullptr && chunk > 0)) return {};
+    const uint8_t* from = source_.tiles + tile * source_.tile_bytes;
+    if (unpack_ == nullptr) {
+      return {from + ahead_bytes_, source_.tile_bytes / source_.groups};
+    }
+    const int64_t share = source_.tile_bytes / chunks_;
+    return {from + source_.tile_bytes + chunk * share,
+            share / source_.groups + 1};
+  }
+
+ private:
+  const WeightTiles& source_;
+  WeightTiles read_;
+  int64_t ahead_bytes_;
+  int64_t chunks_ = 0;
+  UnpackTile unpack_ = nullptr;
+  uint8_t* room_ = nullptr;
+};
+
 void linear(const WeightTiles& w, const LinearRows& rows, Tiles tiles,
             const OutputRows& out) {
-  const ChunkKernels kernels = kernels_for(w);
+  TileReader reader(w, rows);
+  const ChunkKernels kernels = reader.kernels();
   const int64_t words = w.groups * prepared_words(w) / kChunkRows;
   for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
+    const WeightTiles& read = reader.at(tile);
     const int64_t col = tile * kTile;
     const int64_t cols = out.cols - col;
     for (int64_t row = 0; row < rows.rows; row += kChunkRows) {
@@ -314,14 +334,14 @@ void linear(const WeightTiles& w, const LinearRows& rows, Tiles tiles,
       const ChunkKernel kernel = kernels.by_rows[count - 1];
       const int8_t* x = rows.codes + row * rows.stride;
       const int32_t* prepared = rows.prepared + row * words;
-      const int64_t ahead = row == 0 ? rows.ahead_bytes : 0;
+      const Ahead ahead = reader.ahead(tile, row / kChunkRows);
       float* y = out.data + row * out.stride + col;
       if (cols >= kTile) {
-        kernel(w, tile, x, rows.stride, prepared, ahead, y, out.stride);
+        kernel(read, tile, x, rows.stride, prepared, ahead, y, out.stride);
         continue;
       }
       alignas(64) float whole[kChunkRows * kTile];
-      kernel(w, tile, x, rows.stride, prepared, ahead, whole, kTile);
+      kernel(read, tile, x, rows.stride, prepared, ahead, whole, kTile);
       for (int64_t i = 0; i < count; ++i) {
         for (int64_t at = 0; at < cols; at += 16) {
           store_first(y + i * out.stride + at, load(whole + i * kTile + at),
@@ -335,24 +355,28 @@ void linear(const WeightTiles& w, const LinearRows& rows, Tiles tiles,
 void gated(const WeightTiles& gate, const LinearRows& gate_rows,
            const WeightTiles& up, const LinearRows& up_rows, Tiles tiles,
            bool is_silu, int64_t first_row, const QuantizedRows& out) {
-  const ChunkKernels gate_kernels = kernels_for(gate);
-  const ChunkKernels up_kernels = kernels_for(up);
+  TileReader gate_reader(gate, gate_rows);
+  TileReader up_reader(up, up_rows);
+  const ChunkKernels gate_kernels = gate_reader.kernels();
+  const ChunkKernels up_kernels = up_reader.kernels();
   const int64_t gate_words = gate.groups * prepared_words(gate) / kChunkRows;
   const int64_t up_words = up.groups * prepared_words(up) / kChunkRows;
   for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
+    const WeightTiles& read_gate = gate_reader.at(tile);
+    const WeightTiles& read_up = up_reader.at(tile);
     for (int64_t row = 0; row < gate_rows.rows; row += kChunkRows) {
       const int64_t left = gate_rows.rows - row;
       const int64_t count = left < kChunkRows ? left : kChunkRows;
       const int8_t* x = gate_rows.codes + row * gate_rows.stride;
-      const int64_t ahead = row == 0 ? gate_rows.ahead_bytes : 0;
       alignas(64) float gates[kChunkRows * kTile];
       alignas(64) float ups[kChunkRows * kTile];
-      gate_kernels.by_rows[count - 1](gate, tile, x, gate_rows.stride,
+      gate_kernels.by_rows[count - 1](read_gate, tile, x, gate_rows.stride,
                                       gate_rows.prepared + row * gate_words,
-                                      ahead, gates, kTile);
-      up_kernels.by_rows[count - 1](up, tile, x, up_rows.stride,
-                                    up_rows.prepared + row * up_words, ahead,
-                                    ups, kTile);
+                                      gate_reader.ahead(tile, row / kChunkRows),
+                                      gates, kTile);
+      up_kernels.by_rows[count - 1](
+          read_up, tile, x, up_rows.stride, up_rows.prepared + row * up_words,
+          up_reader.ahead(tile, row / kChunkRows), ups, kTile);
       for (int64_t i = 0; i < count; ++i) {
         const auto product = [&](int64_t at) {
           const F32x16 g = load(gates + i * kTile + at);

@@ -7,10 +7,12 @@ namespace {
 int64_t peak_dots(int64_t iterations) {
   constexpr int kCodes = kHalves == 2 ? 3 : 2;
   constexpr int kQuads = kHalves == 2 ? 4 : 2;
+  constexpr int kTurns = 16;
   uint8_t codes[kCodes * 64];
-  int8_t x[16 * kQuads * 4];
+  int8_t x[kTurns * kQuads * 4];
   for (int i = 0; i < kCodes * 64; ++i) codes[i] = static_cast<uint8_t>(i % 15);
-  for (int i = 0; i < 16 * kQuads * 4; ++i) x[i] = static_cast<int8_t>(i - 99);
+  for (int i = 0; i < kTurns * kQuads * 4; ++i)
+    x[i] = static_cast<int8_t>(i - 99);
   Codes c[kCodes];
   DotSum<4> sums[kCodes][kQuads];
   CARAT_UNROLL
@@ -19,16 +21,19 @@ int64_t peak_dots(int64_t iterations) {
     CARAT_UNROLL
     for (int q = 0; q < kQuads; ++q) begin_dot(sums[j][q], nullptr);
   }
-  for (int64_t i = 0; i < iterations; ++i) {
-    Quad four[kQuads];
+  for (int64_t i = 0; i < iterations; i += kTurns) {
+    // Many turns at once, since a compiler may move the sums from register to
+    // register between iterations; their bytes are nothing it knows.
+    const int8_t* bytes = x;
+    asm volatile("" : "+r"(bytes));
     CARAT_UNROLL
-    for (int q = 0; q < kQuads; ++q) {
-      four[q] = load_quad<4>(x + (i % 16 * kQuads + q) * 4);
-    }
-    CARAT_UNROLL
-    for (int j = 0; j < kCodes; ++j) {
+    for (int turn = 0; turn < kTurns; ++turn) {
       CARAT_UNROLL
-      for (int q = 0; q < kQuads; ++q) add_dot(sums[j][q], c[j], four[q]);
+      for (int q = 0; q < kQuads; ++q) {
+        const Quad four = load_quad<4>(bytes + (turn * kQuads + q) * 4);
+        CARAT_UNROLL
+        for (int j = 0; j < kCodes; ++j) add_dot(sums[j][q], c[j], four);
+      }
     }
   }
   int32_t total = 0;
@@ -40,7 +45,7 @@ int64_t peak_dots(int64_t iterations) {
     }
   }
   asm volatile("" ::"r"(total));
-  return iterations * kCodes * kQuads * 64;
+  return (iterations + kTurns - 1) / kTurns * kTurns * kCodes * kQuads * 64;
 }
 
 uint32_t read_stream(const uint8_t* data, int64_t bytes) {

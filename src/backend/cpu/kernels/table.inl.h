@@ -8,6 +8,7 @@ namespace {
 constexpr KernelTable kTable = {
     CARAT_STRING(CARAT_CPU_TARGET),
     kChunkRows,
+    kUnpacksTiles,
     kChunkVectors,
     prepare,
     linear,
