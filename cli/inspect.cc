@@ -1,4 +1,5 @@
 // carat inspect: what a model file holds and what running it will take.
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -60,6 +61,7 @@ nlohmann::ordered_json config_json(const ModelConfig& config) {
           {"attn_logit_softcapping", config.attn_logit_softcapping},
           {"final_logit_softcapping", config.final_logit_softcapping},
           {"embedding_scale", config.embedding_scale},
+          {"rope_divisors", config.rope_divisors},
           {"default_chunk_tokens", config.default_chunk_tokens},
           {"layers", layers}};
 }
@@ -131,6 +133,12 @@ std::string layer_lines(const ModelConfig& config) {
     }
     if (!map.empty()) map += ' ';
     map += letters[kind];
+  }
+  if (!config.rope_divisors.empty()) {
+    const auto [least, most] = std::minmax_element(config.rope_divisors.begin(),
+                                                   config.rope_divisors.end());
+    legend += line("", fmt::format("RoPE frequencies divided by {:g} to {:g}",
+                                   *least, *most));
   }
   return line("layers", map) + legend;
 }

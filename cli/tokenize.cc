@@ -121,7 +121,8 @@ Action add_tokenize(CLI::App& app) {
   add_model_flag(app, flags->model);
   app.add_flag("--json", flags->json, "Print a JSON object");
   app.footer(
-      "Any bytes are accepted. --model may also name a tokenizer.json.\n\n"
+      "Any bytes are accepted. --model may also name a tokenizer.json or\n"
+      "tokenizer.model.\n\n"
       "Examples:\n"
       "  carat tokenize \"Hello, world\"\n"
       "  carat tokenize --pieces --no-bos --file story.txt\n"

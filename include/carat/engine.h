@@ -54,8 +54,8 @@ struct ModelInfo {
 ModelInfo inspect_model(const std::filesystem::path& path,
                         int64_t context_tokens = 0, int64_t chunk_tokens = 0);
 
-/// Opens only the tokenizer of a model file (GGUF), a model folder or a
-/// tokenizer.json.
+/// Opens only the tokenizer of a model file (GGUF), a model folder, a
+/// tokenizer.json or a tokenizer.model.
 /// Throws: Error{kNotFound, kCorrupt, kUnsupported}.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
 

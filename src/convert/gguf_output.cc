@@ -78,13 +78,17 @@ class GgufOutput {
 
   void write_metadata() {
     write_gguf_config(writer_, config_);
-    const fs::path path = checkpoint_.path() / "tokenizer.json";
-    if (!fs::exists(path)) {
+    const fs::path json = checkpoint_.path() / "tokenizer.json";
+    const fs::path pieces = checkpoint_.path() / "tokenizer.model";
+    const bool has_json = fs::exists(json);
+    if (!has_json && !fs::exists(pieces)) {
       writer_.add("tokenizer.ggml.model", "none");
       return;
     }
     const auto tokenizer = checkpoint_.load_tokenizer();
-    VocabularyArrays arrays = read_json_vocabulary(path, config_.vocab_size);
+    VocabularyArrays arrays =
+        has_json ? read_json_vocabulary(json, config_.vocab_size)
+                 : read_sentencepiece_vocabulary(pieces, config_.vocab_size);
     arrays.add_bos = tokenizer->bos().has_value();
     arrays.bos = tokenizer->bos();
     write_gguf_vocabulary(writer_, arrays, tokenizer->eos());

@@ -1,14 +1,14 @@
 #include "convert/vocabulary_arrays.h"
 
 #include <algorithm>
-#include <array>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <unordered_map>
 
 #include "carat/error.h"
 #include "formats/mapped_file.h"
+#include "text/byte_level_rules.h"
+#include "text/sentencepiece_model.h"
 #include "text/tokenizer_json.h"
 #include "text/vocabulary.h"
 
@@ -24,7 +24,6 @@ constexpr int32_t kControl = 3;
 constexpr int32_t kUserDefined = 4;
 constexpr int32_t kUnused = 5;
 constexpr int32_t kByte = 6;
-constexpr std::string_view kSpaceMark = "\xe2\x96\x81";
 
 template <class T>
 const std::vector<T>& require(const GgufFile& file, const std::vector<T>* array,
@@ -44,83 +43,12 @@ bool adds_space(const Json& normalizer) {
   return parts.is_array() && std::ranges::any_of(parts, adds_space);
 }
 
-/// A string as JSON, what is not UTF-8 replaced.
-std::string json_string(std::string_view text) {
-  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+using Ids = std::unordered_map<std::string_view, size_t>;
 
-bool is_added(int32_t type) {
-  return type == kUnknown || type == kControl || type == kUserDefined;
-}
-
-struct Split {
-  float score;
-  int32_t left;
-  int32_t right;
-};
-
-/// Every way to make a piece of two others.
-std::vector<Split> find_splits(const VocabularyArrays& vocabulary) {
-  std::unordered_map<std::string_view, int32_t> ids;
-  const auto count = static_cast<int32_t>(vocabulary.tokens.size());
-  const auto merges = [&](int32_t id) {
-    const int32_t type = vocabulary.types[static_cast<size_t>(id)];
-    return type == kNormal || type == kUserDefined;
-  };
-  for (int32_t id = 0; id < count; ++id) {
-    if (merges(id)) ids.emplace(vocabulary.tokens[static_cast<size_t>(id)], id);
-  }
-  std::vector<Split> splits;
-  for (int32_t id = 0; id < count; ++id) {
-    const std::string_view token = vocabulary.tokens[static_cast<size_t>(id)];
-    if (!merges(id) || ids.at(token) != id) continue;
-    for (size_t at = 1; at < token.size(); ++at) {
-      if ((static_cast<uint8_t>(token[at]) & 0xc0) == 0x80) continue;
-      const auto left = ids.find(token.substr(0, at));
-      if (left == ids.end()) continue;
-      const auto right = ids.find(token.substr(at));
-      if (right == ids.end()) continue;
-      splits.push_back({vocabulary.scores[static_cast<size_t>(id)],
-                        left->second, right->second});
-    }
-  }
-  std::ranges::stable_sort(splits, [](const Split& a, const Split& b) {
-    if (a.score != b.score) return a.score > b.score;
-    if (a.left != b.left) return a.left < b.left;
-    return a.right < b.right;
-  });
-  return splits;
-}
-
-}  // namespace
-
-VocabularyArrays read_json_vocabulary(const std::filesystem::path& path,
-                                      int64_t rows) {
-  const MappedFile file(path);
-  const TokenizerJson json = parse_tokenizer_json(path.string(), file.bytes());
-  const Json model = json.rest.value("model", Json::object());
-  if (model.value("byte_fallback", Json()) != true) {
-    throw Error(ErrorCode::kUnsupported,
-                path.string() +
-                    ": a byte-level vocabulary can't be written to a GGUF "
-                    "file; supported: BPE with byte fallback");
-  }
-  const auto size = static_cast<size_t>(rows);
-  VocabularyArrays arrays;
-  arrays.tokens.resize(size);
-  arrays.scores.assign(size, 0);
-  arrays.types.assign(size, kUnused);
-  std::unordered_map<std::string_view, size_t> ids;
-  for (const auto& entry : json.vocab) {
-    const auto id = static_cast<size_t>(entry.id);
-    if (id >= size) continue;
-    arrays.tokens[id] = json.piece(entry);
-    arrays.types[id] = parse_byte_piece(arrays.tokens[id]) ? kByte : kNormal;
-    ids.emplace(json.piece(entry), id);
-  }
+std::vector<float> scores_of_merges(const TokenizerJson& json, const Ids& ids,
+                                    size_t size) {
   // What no merge makes is made by none: it comes after all others.
-  std::fill(arrays.scores.begin(), arrays.scores.end(),
-            -static_cast<float>(json.merges.size() + 1));
+  std::vector<float> scores(size, -static_cast<float>(json.merges.size() + 1));
   float rank = 0;
   std::vector<bool> scored(size);
   std::string joined;
@@ -130,8 +58,89 @@ VocabularyArrays read_json_vocabulary(const std::filesystem::path& path,
     const auto found = ids.find(joined);
     if (found == ids.end() || scored[found->second]) continue;
     scored[found->second] = true;
-    arrays.scores[found->second] = rank;
+    scores[found->second] = rank;
     rank -= 1;
+  }
+  return scores;
+}
+
+/// Tokens that are not in the file but in the embedding.
+void name_missing(VocabularyArrays& arrays) {
+  for (size_t id = 0; id < arrays.tokens.size(); ++id) {
+    if (!arrays.tokens[id].empty()) continue;
+    arrays.types[id] = kUnused;
+    arrays.tokens[id] = "[PAD" + std::to_string(id) + "]";
+  }
+}
+
+const GgufRule& name_rule(PreTokenizer rule) {
+  return *std::ranges::find(gguf_rules(), rule, &GgufRule::rule);
+}
+
+// In GGUF files the rule's name says it.
+void check_whole_words(const std::filesystem::path& path, const Json& model,
+                       PreTokenizer rule) {
+  const bool wanted = name_rule(rule).is_llama3;
+  if (model.value("ignore_merges", false) == wanted) return;
+  throw Error(ErrorCode::kUnsupported,
+              path.string() + ": model.ignore_merges is not " +
+                  (wanted ? "true" : "false") +
+                  " as in a GGUF file with these rules for words");
+}
+
+/// The rule and the merges of model "gpt2".
+void read_byte_level(const GgufFile& file, VocabularyArrays& arrays) {
+  const auto pre = file.find_string("tokenizer.ggml.pre");
+  const auto rule =
+      std::ranges::find(gguf_rules(), pre.value_or(""), &GgufRule::name);
+  const auto* merges = file.find_strings("tokenizer.ggml.merges");
+  if (rule == gguf_rules().end() || merges == nullptr) {
+    throw Error(ErrorCode::kUnsupported,
+                file.path().string() +
+                    ": tokenizer.ggml.pre is unsupported, or merges missing");
+  }
+  arrays.byte_level = rule->rule;
+  arrays.merges.assign(merges->begin(), merges->end());
+  arrays.add_bos =
+      file.find_bool("tokenizer.ggml.add_bos_token").value_or(rule->is_llama3);
+}
+
+}  // namespace
+
+VocabularyArrays read_json_vocabulary(const std::filesystem::path& path,
+                                      int64_t rows) {
+  const MappedFile file(path);
+  const TokenizerJson json = parse_tokenizer_json(path.string(), file.bytes());
+  const Json model = json.rest.value("model", Json::object());
+  const auto byte_level = find_json_rule(path.string(), json.rest);
+  if (byte_level) check_whole_words(path, model, *byte_level);
+  if (!byte_level && model.value("byte_fallback", Json()) != true) {
+    throw Error(ErrorCode::kUnsupported,
+                path.string() +
+                    ": this vocabulary can't be written to a GGUF file; "
+                    "supported: BPE with byte fallback, or byte-level");
+  }
+  const auto size = static_cast<size_t>(rows);
+  VocabularyArrays arrays;
+  arrays.tokens.resize(size);
+  arrays.types.assign(size, kUnused);
+  arrays.byte_level = byte_level;
+  Ids ids;
+  for (const auto& entry : json.vocab) {
+    const auto id = static_cast<size_t>(entry.id);
+    if (id >= size) continue;
+    arrays.tokens[id] = json.piece(entry);
+    const bool is_byte = !byte_level && parse_byte_piece(arrays.tokens[id]);
+    arrays.types[id] = is_byte ? kByte : kNormal;
+    ids.emplace(json.piece(entry), id);
+  }
+  if (byte_level) {
+    for (const auto& merge : json.merges) {
+      arrays.merges.push_back(std::string(json.left(merge)) + " " +
+                              std::string(json.right(merge)));
+    }
+  } else {
+    arrays.scores = scores_of_merges(json, ids, size);
   }
   for (const Json& entry : json.rest.value("added_tokens", Json::array())) {
     const auto id = entry.at("id").get<size_t>();
@@ -148,34 +157,52 @@ VocabularyArrays read_json_vocabulary(const std::filesystem::path& path,
       arrays.types[found->second] = kUnknown;
     }
   }
-  for (size_t id = 0; id < size; ++id) {
-    if (arrays.types[id] == kUnused) {
-      arrays.tokens[id] = "[PAD" + std::to_string(id) + "]";
-    }
-  }
+  name_missing(arrays);
   arrays.add_space_prefix = adds_space(json.rest.value("normalizer", Json()));
+  return arrays;
+}
+
+VocabularyArrays read_sentencepiece_vocabulary(
+    const std::filesystem::path& path, int64_t rows) {
+  const MappedFile file(path);
+  const SentencePieceModel model =
+      parse_sentencepiece_model(file.bytes(), path.string());
+  const auto size = static_cast<size_t>(rows);
+  const size_t count = std::min(size, model.pieces.size());
+  VocabularyArrays arrays;
+  arrays.tokens.assign(model.pieces.begin(), model.pieces.begin() + count);
+  arrays.scores.assign(model.scores.begin(), model.scores.begin() + count);
+  arrays.types.assign(model.types.begin(), model.types.begin() + count);
+  arrays.tokens.resize(size);
+  arrays.scores.resize(size);
+  arrays.types.resize(size);
+  name_missing(arrays);
+  const auto known = [&](std::optional<int32_t> id) -> std::optional<int64_t> {
+    if (!id || *id >= rows) return std::nullopt;
+    return *id;
+  };
+  arrays.unknown = known(model.unknown);
+  arrays.padding = known(model.padding);
+  arrays.add_space_prefix = model.add_space_prefix;
   return arrays;
 }
 
 VocabularyArrays read_gguf_vocabulary(const GgufFile& file) {
   const auto model = file.find_string("tokenizer.ggml.model");
-  if (model != "llama") {
+  const bool byte_level = model == "gpt2";
+  if (model != "llama" && !byte_level) {
     throw Error(ErrorCode::kUnsupported,
                 file.path().string() + ": a vocabulary of model '" +
                     std::string(model.value_or("")) +
-                    "' can't be written to a folder; supported: 'llama'");
+                    "' can't be written to a folder; supported: 'llama' and "
+                    "'gpt2'");
   }
   VocabularyArrays arrays;
   const auto* tokens = file.find_strings("tokenizer.ggml.tokens");
   const size_t size = tokens == nullptr ? 0 : tokens->size();
-  const auto& scores =
-      require(file, file.find_floats("tokenizer.ggml.scores"), "scores", size);
   const auto& types = require(file, file.find_ints("tokenizer.ggml.token_type"),
                               "token_type", size);
   arrays.tokens.assign(tokens->begin(), tokens->end());
-  for (const double score : scores) {
-    arrays.scores.push_back(static_cast<float>(score));
-  }
   for (const int64_t type : types) {
     arrays.types.push_back(static_cast<int32_t>(type));
   }
@@ -190,6 +217,14 @@ VocabularyArrays read_gguf_vocabulary(const GgufFile& file) {
   arrays.bos = id("bos");
   arrays.unknown = id("unknown");
   arrays.padding = id("padding");
+  if (byte_level) {
+    read_byte_level(file, arrays);
+    return arrays;
+  }
+  for (const double score : require(
+           file, file.find_floats("tokenizer.ggml.scores"), "scores", size)) {
+    arrays.scores.push_back(static_cast<float>(score));
+  }
   arrays.add_bos =
       file.find_bool("tokenizer.ggml.add_bos_token").value_or(true);
   arrays.add_space_prefix =
@@ -202,10 +237,18 @@ void write_gguf_vocabulary(GgufFileWriter& writer,
                            std::span<const int32_t> eos) {
   const std::vector<std::string_view> tokens(vocabulary.tokens.begin(),
                                              vocabulary.tokens.end());
-  writer.add("tokenizer.ggml.model", "llama");
-  writer.add("tokenizer.ggml.pre", "default");
+  const std::vector<std::string_view> merges(vocabulary.merges.begin(),
+                                             vocabulary.merges.end());
+  if (vocabulary.byte_level) {
+    writer.add("tokenizer.ggml.model", "gpt2");
+    writer.add("tokenizer.ggml.pre", name_rule(*vocabulary.byte_level).name);
+    writer.add_array("tokenizer.ggml.merges", std::span(merges));
+  } else {
+    writer.add("tokenizer.ggml.model", "llama");
+    writer.add("tokenizer.ggml.pre", "default");
+    writer.add_array("tokenizer.ggml.scores", std::span(vocabulary.scores));
+  }
   writer.add_array("tokenizer.ggml.tokens", std::span(tokens));
-  writer.add_array("tokenizer.ggml.scores", std::span(vocabulary.scores));
   writer.add_array("tokenizer.ggml.token_type", std::span(vocabulary.types));
   const auto add_id = [&](const char* key, std::optional<int64_t> id) {
     if (!id) return;
@@ -220,88 +263,6 @@ void write_gguf_vocabulary(GgufFileWriter& writer,
   writer.add("tokenizer.ggml.add_bos_token", vocabulary.add_bos);
   writer.add("tokenizer.ggml.add_eos_token", false);
   writer.add("tokenizer.ggml.add_space_prefix", vocabulary.add_space_prefix);
-}
-
-std::string vocabulary_json(const VocabularyArrays& vocabulary) {
-  const auto token = [&](int64_t id) -> const std::string& {
-    return vocabulary.tokens[static_cast<size_t>(id)];
-  };
-  const auto count = std::ssize(vocabulary.tokens);
-  std::string added, vocab, merges;
-  std::unordered_map<std::string_view, int64_t> seen;
-  for (int64_t id = 0; id < count; ++id) {
-    const int32_t type = vocabulary.types[static_cast<size_t>(id)];
-    if (is_added(type)) {
-      added += added.empty() ? "" : ",\n";
-      added += Json({{"id", id},
-                     {"content", token(id)},
-                     {"single_word", false},
-                     {"lstrip", false},
-                     {"rstrip", false},
-                     {"normalized", false},
-                     {"special", type != kUserDefined}})
-                   .dump(-1, ' ', false, Json::error_handler_t::replace);
-    }
-    if (!seen.emplace(token(id), id).second) continue;
-    vocab += vocab.empty() ? "" : ",\n";
-    vocab += json_string(token(id)) + ":" + std::to_string(id);
-  }
-  for (const Split& split : find_splits(vocabulary)) {
-    merges += merges.empty() ? "" : ",\n";
-    merges += "[" + json_string(token(split.left)) + "," +
-              json_string(token(split.right)) + "]";
-  }
-  const auto replace = [](std::string_view from, std::string_view to) {
-    return Json({{"type", "Replace"},
-                 {"pattern", {{"String", from}}},
-                 {"content", to}});
-  };
-  Json normalizer = replace(" ", kSpaceMark);
-  if (vocabulary.add_space_prefix) {
-    normalizer = {
-        {"type", "Sequence"},
-        {"normalizers",
-         {Json({{"type", "Prepend"}, {"prepend", kSpaceMark}}), normalizer}}};
-  }
-  const Json text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
-  Json single = Json::array({text});
-  Json special = Json::object();
-  if (vocabulary.bos && vocabulary.add_bos) {
-    const std::string& bos = token(*vocabulary.bos);
-    single = Json::array(
-        {Json({{"SpecialToken", {{"id", bos}, {"type_id", 0}}}}), text});
-    special[bos] = {{"id", bos},
-                    {"ids", Json::array({*vocabulary.bos})},
-                    {"tokens", Json::array({bos})}};
-  }
-  Json pair = single;
-  for (Json part : single) {
-    part.begin().value()["type_id"] = 1;
-    if (part.contains("Sequence")) part["Sequence"]["id"] = "B";
-    pair.push_back(part);
-  }
-  const Json post = {{"type", "TemplateProcessing"},
-                     {"single", single},
-                     {"pair", pair},
-                     {"special_tokens", special}};
-  const Json decoder = {
-      {"type", "Sequence"},
-      {"decoders",
-       {replace(kSpaceMark, " "), Json({{"type", "ByteFallback"}}),
-        Json({{"type", "Fuse"}})}}};
-  const std::string unknown =
-      vocabulary.unknown ? json_string(token(*vocabulary.unknown)) : "null";
-  return "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n"
-         "\"added_tokens\":[" +
-         added + "],\n\"normalizer\":" + normalizer.dump() +
-         ",\n\"pre_tokenizer\":null,\n\"post_processor\":" + post.dump() +
-         ",\n\"decoder\":" + decoder.dump() +
-         ",\n\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":" +
-         unknown +
-         ",\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
-         "\"fuse_unk\":true,\"byte_fallback\":true,\"ignore_merges\":false,\n"
-         "\"vocab\":{" +
-         vocab + "},\n\"merges\":[" + merges + "]}}\n";
 }
 
 }  // namespace carat

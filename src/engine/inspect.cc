@@ -40,6 +40,7 @@ ModelInfo inspect_model(const std::filesystem::path& path,
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path) {
   if (path.extension() == ".json") return load_json_tokenizer(path);
+  if (path.extension() == ".model") return load_sentencepiece_tokenizer(path);
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) {
     return open_checkpoint(path)->load_tokenizer();

@@ -3,7 +3,6 @@
 // Source: the GGUF specification (ggml, docs/gguf.md); token types as in
 // SentencePiece's ModelProto.SentencePiece.Type.
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -12,6 +11,7 @@
 #include "carat/error.h"
 #include "formats/quote.h"
 #include "text/bpe_tokenizer.h"
+#include "text/byte_level_rules.h"
 #include "text/spm_tokenizer.h"
 #include "text/token_table.h"
 #include "text/tokenizer_loader.h"
@@ -20,20 +20,6 @@ namespace carat {
 namespace {
 
 using Strings = std::vector<std::string_view>;
-
-/// A rule that tokenizer.ggml.pre names.
-struct NamedRule {
-  std::string_view name;
-  PreTokenizer rule;
-  bool is_llama3;  // starts texts with BOS, and prefers whole words
-};
-constexpr std::array<NamedRule, 5> kRules = {{
-    {"gpt-2", PreTokenizer::kGpt2, false},
-    {"smollm", PreTokenizer::kDigitsApart, false},
-    {"llama-bpe", PreTokenizer::kLlama3, true},
-    {"llama3", PreTokenizer::kLlama3, true},
-    {"llama-v3", PreTokenizer::kLlama3, true},
-}};
 
 [[noreturn]] void fail(const GgufFile& file, const std::string& problem,
                        ErrorCode code = ErrorCode::kCorrupt) {
@@ -171,10 +157,10 @@ std::unique_ptr<Tokenizer> load_spm(const GgufFile& file) {
   return std::make_unique<SpmTokenizer>(std::move(table), scores);
 }
 
-const NamedRule& read_rule(const GgufFile& file) {
+const GgufRule& read_rule(const GgufFile& file) {
   std::string names;
   const auto pre = file.find_string("tokenizer.ggml.pre");
-  for (const NamedRule& rule : kRules) {
+  for (const GgufRule& rule : gguf_rules()) {
     if (pre && rule.name == *pre) return rule;
     if (!names.empty()) names += ", ";
     names += rule.name;
@@ -216,7 +202,7 @@ MergeTable read_merges(const GgufFile& file, const Vocabulary& vocabulary) {
 // the reference and the models' own tokenizers.
 std::unique_ptr<Tokenizer> load_byte_level(const GgufFile& file) {
   const Strings& tokens = read_tokens(file);
-  const NamedRule& rule = read_rule(file);
+  const GgufRule& rule = read_rule(file);
   TokenTable table = read_table(file, tokens, /*spells_bytes=*/false);
   table.byte_level = rule.rule;
   table.prefer_whole_words = rule.is_llama3;

@@ -12,6 +12,7 @@
 #include "formats/mapped_file.h"
 #include "formats/quote.h"
 #include "text/bpe_tokenizer.h"
+#include "text/byte_level_rules.h"
 #include "text/tokenizer_json.h"
 #include "text/tokenizer_loader.h"
 #include "text/utf8.h"
@@ -40,7 +41,7 @@ class Loader {
       : name_(std::move(name)), json_(json), eos_(eos) {}
 
   std::unique_ptr<Tokenizer> load() {
-    table_.byte_level = find_pre_tokenizer();
+    table_.byte_level = find_json_rule(name_, json_.rest);
     check_model();
     if (!table_.byte_level) check_rules();
     read_added();
@@ -79,7 +80,6 @@ class Loader {
     return value.is_boolean() && value.get<bool>();
   }
 
-  std::optional<PreTokenizer> find_pre_tokenizer() const;
   void check_model();
   void check_rules() const;
   bool replaces(const Json& rule, std::string_view from,
@@ -97,42 +97,6 @@ class Loader {
   TokenTable table_;
   bool merges_join_bytes_ = false;
 };
-
-/// Of a byte-level tokenizer.
-std::optional<PreTokenizer> Loader::find_pre_tokenizer() const {
-  if (type_of(member(json_.rest, "decoder")) != "ByteLevel") return {};
-  if (!member(json_.rest, "normalizer").is_null()) {
-    unsupported("normalizer of a byte-level tokenizer", "null");
-  }
-  const Json& whole = member(json_.rest, "pre_tokenizer");
-  const bool is_sequence = type_of(whole) == "Sequence";
-  const Json& steps = member(whole, "pretokenizers");
-  if (is_sequence && (!steps.is_array() || steps.size() != 2)) {
-    unsupported("pre_tokenizer", "a Sequence of two");
-  }
-  const Json& last = is_sequence ? steps[1] : whole;
-  if (type_of(last) != "ByteLevel" ||
-      is_true(member(last, "add_prefix_space"))) {
-    unsupported("pre_tokenizer", "ByteLevel with add_prefix_space false");
-  }
-  const bool splits = member(last, "use_regex") != false;
-  if (!is_sequence && splits) return PreTokenizer::kGpt2;
-  if (is_sequence) {
-    const Json& first = steps[0];
-    if (type_of(first) == "Digits" &&
-        is_true(member(first, "individual_digits")) && splits) {
-      return PreTokenizer::kDigitsApart;
-    }
-    const Json& pattern = member(member(first, "pattern"), "Regex");
-    if (type_of(first) == "Split" && member(first, "behavior") == "Isolated" &&
-        !is_true(member(first, "invert")) && !splits) {
-      if (pattern == kGpt2Pattern) return PreTokenizer::kGpt2;
-      if (pattern == kLlama3Pattern) return PreTokenizer::kLlama3;
-    }
-  }
-  unsupported("pre_tokenizer",
-              "that of GPT-2, of SmolLM (single digits) or of Llama 3");
-}
 
 void Loader::check_model() {
   const Json& model = member(json_.rest, "model");

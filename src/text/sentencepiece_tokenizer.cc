@@ -12,6 +12,7 @@
 #include "formats/mapped_file.h"
 #include "formats/protobuf.h"
 #include "formats/quote.h"
+#include "text/sentencepiece_model.h"
 #include "text/spm_tokenizer.h"
 #include "text/token_table.h"
 #include "text/tokenizer_loader.h"
@@ -26,6 +27,7 @@ class Loader {
  public:
   explicit Loader(std::string name) : name_(std::move(name)) {}
 
+  SentencePieceModel parse(Bytes bytes);
   std::unique_ptr<Tokenizer> load(Bytes bytes, std::span<const int32_t> eos);
 
  private:
@@ -53,7 +55,7 @@ class Loader {
   int32_t model_type_ = 1;
   bool byte_fallback_ = false;
   bool space_is_suffix_ = false;
-  int32_t unk_ = 0, bos_ = 1, eos_ = 2;
+  int32_t unk_ = 0, bos_ = 1, eos_ = 2, pad_ = -1;
   bool add_space_prefix_ = true;
   bool remove_extra_spaces_ = true;
   bool escape_spaces_ = true;
@@ -106,6 +108,9 @@ void Loader::read_trainer(Bytes message) {
         break;
       case 42:
         eos_ = reader.int32();
+        break;
+      case 43:
+        pad_ = reader.int32();
         break;
       default:
         break;
@@ -195,8 +200,7 @@ std::optional<int32_t> Loader::special(int32_t id, const char* key) const {
   return id;
 }
 
-std::unique_ptr<Tokenizer> Loader::load(Bytes bytes,
-                                        std::span<const int32_t> eos) {
+SentencePieceModel Loader::parse(Bytes bytes) {
   ProtobufReader reader(bytes, name_);
   while (reader.next()) {
     switch (reader.field()) {
@@ -217,20 +221,34 @@ std::unique_ptr<Tokenizer> Loader::load(Bytes bytes,
     }
   }
   check();
+  for (size_t i = 0; i < pieces_.size(); ++i) static_cast<void>(kind_of(i));
+  return {pieces_,
+          scores_,
+          types_,
+          special(unk_, "unk_id"),
+          special(bos_, "bos_id"),
+          special(eos_, "eos_id"),
+          special(pad_, "pad_id"),
+          add_space_prefix_};
+}
+
+std::unique_ptr<Tokenizer> Loader::load(Bytes bytes,
+                                        std::span<const int32_t> eos) {
+  const SentencePieceModel model = parse(bytes);
   TokenTable table;
   table.kinds.reserve(pieces_.size());
   for (size_t i = 0; i < pieces_.size(); ++i) {
     table.kinds.push_back(kind_of(i));
   }
   add_pieces(pieces_, table);
-  table.unknown = special(unk_, "unk_id");
-  table.bos = special(bos_, "bos_id");
+  table.unknown = model.unknown;
+  table.bos = model.bos;
   for (const int32_t id : eos) {
     if (id < 0) fail("eos_token_id " + std::to_string(id));
     add_eos(*special(id, "eos_token_id"), table);
   }
   if (eos.empty()) {
-    if (const auto id = special(eos_, "eos_id")) add_eos(*id, table);
+    if (model.eos) add_eos(*model.eos, table);
     add_turn_ends(table);
   }
   table.add_space_prefix = add_space_prefix_;
@@ -238,6 +256,11 @@ std::unique_ptr<Tokenizer> Loader::load(Bytes bytes,
 }
 
 }  // namespace
+
+SentencePieceModel parse_sentencepiece_model(Bytes bytes,
+                                             const std::string& name) {
+  return Loader(name).parse(bytes);
+}
 
 std::unique_ptr<Tokenizer> load_sentencepiece_tokenizer(
     const std::filesystem::path& path, std::span<const int32_t> eos) {

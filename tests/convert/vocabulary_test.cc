@@ -1,0 +1,203 @@
+// Vocabularies between GGUF, tokenizer.json and tokenizer.model: the same ids
+// from the same text in each.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "carat/engine.h"
+#include "carat/error.h"
+#include "convert/vocabulary_arrays.h"
+#include "text/byte_level.h"
+#include "text/tokenizer_loader.h"
+
+namespace carat {
+namespace {
+
+namespace fs = std::filesystem;
+using Ids = std::vector<int32_t>;
+
+constexpr int32_t kNormal = 1, kControl = 3, kUserDefined = 4;
+
+class VocabularyTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = fs::temp_directory_path() / "carat-vocab-XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  fs::path write_gguf(const VocabularyArrays& arrays, const Ids& eos) const {
+    const fs::path path = folder_ / "vocabulary.gguf";
+    GgufFileWriter writer(path);
+    write_gguf_vocabulary(writer, arrays, eos);
+    const int64_t shape[] = {1};
+    writer.add_tensor("t", Encoding::kF32, shape);
+    const float number = 0;
+    writer.write(std::as_bytes(std::span(&number, 1)));
+    writer.finish();
+    return path;
+  }
+  fs::path write_text(const char* name, const std::string& text) const {
+    const fs::path path = folder_ / name;
+    std::ofstream(path, std::ios::binary) << text;
+    return path;
+  }
+
+  fs::path folder_;
+};
+
+std::string spell_bytes(std::string_view bytes) {
+  std::string spelled;
+  append_spelled_bytes(bytes, spelled);
+  return spelled;
+}
+
+/// Every byte, some merges, and two tokens that no merge makes.
+VocabularyArrays byte_level_arrays(PreTokenizer rule) {
+  VocabularyArrays arrays;
+  for (int byte = 0; byte < 256; ++byte) {
+    arrays.tokens.push_back(
+        spell_bytes(std::string(1, static_cast<char>(byte))));
+  }
+  const std::string space = spell_bytes(" ");
+  for (const auto& [left, right] :
+       {std::pair<std::string, std::string>{"a", "b"},
+        {space, "ab"},
+        {"1", "2"},
+        {"12", "3"},
+        {"'", "t"},
+        {"!", "!"}}) {
+    arrays.merges.push_back(left + " " + right);
+    arrays.tokens.push_back(left + right);
+  }
+  arrays.types.assign(arrays.tokens.size(), kNormal);
+  arrays.tokens.insert(arrays.tokens.end(), {"<|im_end|>", "<tag>"});
+  arrays.types.insert(arrays.types.end(), {kControl, kUserDefined});
+  arrays.bos = 262;
+  arrays.add_bos = rule == PreTokenizer::kLlama3;
+  arrays.byte_level = rule;
+  return arrays;
+}
+
+TEST_F(VocabularyTest, ByteLevelCrossesContainers) {
+  std::vector<Ids> of_rules;
+  for (const PreTokenizer rule :
+       {PreTokenizer::kGpt2, PreTokenizer::kDigitsApart,
+        PreTokenizer::kLlama3}) {
+    const Ids eos = {262};
+    const fs::path gguf = write_gguf(byte_level_arrays(rule), eos);
+    const GgufFile file(gguf);
+    const auto original = load_gguf_tokenizer(file);
+    const VocabularyArrays read = read_gguf_vocabulary(file);
+    const fs::path json = write_text("tokenizer.json", vocabulary_json(read));
+    VocabularyArrays back = read_json_vocabulary(json, 270);
+    EXPECT_EQ(back.byte_level, rule);
+    EXPECT_EQ(back.merges, read.merges);
+    EXPECT_EQ(back.tokens[269], "[PAD269]");
+    back.bos = load_json_tokenizer(json)->bos();
+    back.add_bos = back.bos.has_value();
+    const auto from_json = load_json_tokenizer(json, eos);
+    const auto from_gguf = load_tokenizer(write_gguf(back, eos));
+    for (const Tokenizer* tokenizer : {from_json.get(), from_gguf.get()}) {
+      EXPECT_EQ(tokenizer->bos(), original->bos());
+      EXPECT_EQ(Ids(tokenizer->eos().begin(), tokenizer->eos().end()), eos);
+      for (const std::string text :
+           {"", "ab ab", "1234 don't", "x!!<|im_end|> <tag>ab",
+            "caf\xc3\xa9  \xff\n\n12345"}) {
+        EXPECT_EQ(tokenizer->encode(text), original->encode(text)) << text;
+      }
+      EXPECT_EQ(tokenizer->decode(original->encode("1 ab\n")),
+                original->decode(original->encode("1 ab\n")));
+    }
+    of_rules.push_back(original->encode("12345", {.add_bos = false}));
+  }
+  EXPECT_EQ(of_rules[1].size(), 5U);  // single digits
+  EXPECT_LT(of_rules[0].size(), 5U);
+}
+
+TEST_F(VocabularyTest, WhatGgufCantSayIsRefused) {
+  nlohmann::json document = nlohmann::json::parse(
+      vocabulary_json(byte_level_arrays(PreTokenizer::kGpt2)));
+  document["model"]["ignore_merges"] = true;
+  const fs::path path = write_text("tokenizer.json", document.dump());
+  EXPECT_THROW(read_json_vocabulary(path, 264), Error);
+  document["model"]["ignore_merges"] = false;
+  document["decoder"] = nullptr;
+  write_text("tokenizer.json", document.dump());
+  EXPECT_THROW(read_json_vocabulary(path, 264), Error);
+}
+
+void put_varint(std::string& out, uint64_t value) {
+  for (; value >= 0x80; value >>= 7) {
+    out += static_cast<char>((value & 0x7F) | 0x80);
+  }
+  out += static_cast<char>(value);
+}
+void put(std::string& out, uint32_t field, uint64_t value) {
+  put_varint(out, field << 3);
+  put_varint(out, value);
+}
+void put(std::string& out, uint32_t field, const std::string& bytes) {
+  put_varint(out, (field << 3) | 2);
+  put_varint(out, bytes.size());
+  out += bytes;
+}
+
+TEST_F(VocabularyTest, ATokenizerModelBecomesAGgufVocabulary) {
+  std::string bytes;
+  const auto add = [&](const std::string& text, float score, uint64_t type) {
+    std::string piece;
+    put(piece, 1, text);
+    put_varint(piece, (2 << 3) | 5);
+    const auto bits = std::bit_cast<uint32_t>(score);
+    for (int i = 0; i < 4; ++i) piece += static_cast<char>(bits >> (8 * i));
+    put(piece, 3, type);
+    put(bytes, 1, piece);
+  };
+  add("<unk>", 0, 2);
+  add("<s>", 0, 3);
+  add("</s>", 0, 3);
+  add("<0xC3>", 0, 6);
+  add("<0xA9>", 0, 6);
+  add("a", -3, 1);
+  add("b", -4, 1);
+  add("ab", -1, 1);
+  add("\xe2\x96\x81", -5, 1);
+  add("<tag>", 0, 4);
+  std::string trainer;
+  put(trainer, 3, 2);
+  put(trainer, 35, 1);
+  put(bytes, 2, trainer);
+  std::string normalizer;
+  put(normalizer, 1, std::string("identity"));
+  put(normalizer, 3, 0);
+  put(normalizer, 4, 0);
+  put(bytes, 3, normalizer);
+
+  const fs::path path = write_text("tokenizer.model", bytes);
+  const auto original = load_tokenizer(path);
+  VocabularyArrays arrays = read_sentencepiece_vocabulary(path, 12);
+  EXPECT_EQ(arrays.unknown, 0);
+  EXPECT_EQ(arrays.tokens[11], "[PAD11]");
+  arrays.bos = original->bos();
+  arrays.add_bos = true;
+  const auto tokenizer = load_tokenizer(
+      write_gguf(arrays, {original->eos().begin(), original->eos().end()}));
+  EXPECT_EQ(original->encode("ab"), (Ids{1, 7}));
+  for (const std::string text : {"ab a", "\xc3\xa9", "xx<tag>a</s>", ""}) {
+    EXPECT_EQ(tokenizer->encode(text), original->encode(text)) << text;
+  }
+  EXPECT_TRUE(std::ranges::equal(tokenizer->eos(), original->eos()));
+}
+
+}  // namespace
+}  // namespace carat
