@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "backend/cpu/isa.h"
+#include "bench/gpu/synthetic_checkpoint.h"
 #include "carat/error.h"
 #include "tests/bit_hash.h"
 #include "tests/model/loaded_model.h"
@@ -165,6 +166,33 @@ TEST_P(ContractTest, WindowBlocksAreGivenBack) {
   EXPECT_LE(loaded.cache.blocks_in_use(CacheKind::kWindow),
             window == 0 ? 0 : window / kBlockTokens + 2);
   EXPECT_EQ(loaded.cache.blocks_in_use(CacheKind::kFull), (900 + 63) / 64);
+}
+
+// Llama 3B's attention in miniature. Every few chunks the room for partial
+// results grows in the middle of a pass; skips without a GPU.
+TEST(CudaContractTest, GrowingPartialResultsDoNotChangeABit) {
+  const BackendOptions options = {.name = "cuda", .threads = 2};
+  try {
+    make_backend(options);
+  } catch (const Error& error) {
+    GTEST_SKIP() << "no GPU here: " << error.what();
+  }
+  const SyntheticCheckpoint checkpoint({.name = "full attention",
+                                        .hidden = 256,
+                                        .layers = 4,
+                                        .heads = 6,
+                                        .kv_heads = 2,
+                                        .head_dim = 128,
+                                        .intermediate = 512,
+                                        .window = 0,
+                                        .global_factor = 1});
+  const auto tokens = synthetic_prompt(1500, checkpoint.config().vocab_size);
+  LoadedModel whole(checkpoint, options);
+  const std::vector<float> expected = whole.chunked(tokens, 1500);
+  for (const int64_t chunk : {64, 40, 7}) {
+    LoadedModel loaded(checkpoint, options);  // whose room has yet to grow
+    EXPECT_EQ(loaded.chunked(tokens, chunk), expected) << "chunks of " << chunk;
+  }
 }
 
 // Hashes that x86-64 gave; every machine must find them. Only a change of

@@ -295,6 +295,32 @@ class CudaBackend : public Backend {
     call.softcap = shape.softcap;
     call.group = group;
     call.group_inverse = ((1 << 16) + group - 1) / group;
+    const int64_t splits = round_up(most_blocks, kSplitStep);
+    const int64_t partial_bytes = static_cast<int64_t>(sequences.size()) *
+                                  shape.kv_heads * splits *
+                                  partial_floats(shape.head_dim, kFewQueries) *
+                                  static_cast<int64_t>(sizeof(float));
+    const bool are_few = most_rows * group <= kFewQueries;
+    const bool is_tensor =
+        !are_few && tensor_attention_supports(traits_, shape.head_dim);
+    call.tile_rows = static_cast<int32_t>(
+        are_few ? most_rows
+                : (is_tensor ? kTensorQueries : kWideQueries) / group);
+    const std::vector<QueryTile> tiles = cut_tiles(sequences, call.tile_rows);
+    const auto count = static_cast<int64_t>(tiles.size());
+    const bool is_joint = are_few && cut_joint(traits_, call, splits);
+    const bool is_split =
+        are_few && !is_joint && partial_bytes <= kMostPartialBytes;
+    if (is_split) {
+      fit_partials(partial_bytes);
+      call.partials = reinterpret_cast<float*>(partials_.data());
+      call.splits = static_cast<int32_t>(splits);
+    }
+    const bool is_tensor_split =
+        is_tensor && cut_tensor(call, sequences, shape, tiles);
+
+    // Only now: room for partial results flushes, and with it goes what is
+    // staged.
     queue_->make_room(sequences.size() * sizeof(SequenceInfo) +
                       static_cast<size_t>(all_blocks) * sizeof(void*) +
                       static_cast<size_t>(q.rows) *
@@ -302,32 +328,14 @@ class CudaBackend : public Backend {
                       4 * kStagePadding);
     call.sequences =
         stage_sequences(*queue_, sequences, q.rows, layer.kind, kv).sequences;
-
-    const int64_t splits = round_up(most_blocks, kSplitStep);
-    const int64_t partial_bytes = static_cast<int64_t>(sequences.size()) *
-                                  shape.kv_heads * splits *
-                                  partial_floats(shape.head_dim, kFewQueries) *
-                                  static_cast<int64_t>(sizeof(float));
-    const bool are_few = most_rows * group <= kFewQueries;
-    const bool is_split = are_few && partial_bytes <= kMostPartialBytes;
-    const bool is_tensor =
-        !are_few && tensor_attention_supports(traits_, shape.head_dim);
-    call.tile_rows = static_cast<int32_t>(
-        are_few ? most_rows
-                : (is_tensor ? kTensorQueries : kWideQueries) / group);
-    const std::vector<QueryTile> tiles = cut_tiles(sequences, call.tile_rows);
     call.tiles = static_cast<const QueryTile*>(
         queue_->stage(tiles.data(), tiles.size() * sizeof(QueryTile), 0));
-    const auto count = static_cast<int64_t>(tiles.size());
     call.reads_ahead = may_read_ahead(kv, layer.layer, sequences) ? 1 : 0;
-    if (are_few && cut_joint(traits_, call, splits)) {
+    if (is_joint) {
       launch_attention_joint(*queue_, call, count);
     } else if (is_split) {
-      fit_partials(partial_bytes);
-      call.partials = reinterpret_cast<float*>(partials_.data());
-      call.splits = static_cast<int32_t>(splits);
       launch_attention_split(*queue_, call, count);
-    } else if (is_tensor && cut_tensor(call, sequences, shape, tiles)) {
+    } else if (is_tensor_split) {
       launch_attention_tensor_split(*queue_, call, count);
     } else if (is_tensor) {
       launch_attention_tensor(*queue_, call, count);
@@ -510,6 +518,7 @@ class CudaBackend : public Backend {
     return places;
   }
 
+  // Before anything is staged for the launch that uses them: may flush.
   void fit_partials(int64_t bytes) {
     if (partials_.bytes() >= bytes) return;
     partials_ = {};  // before the new one; waits for its users
