@@ -1,5 +1,6 @@
 // A checkpoint -> a GGUF file.
 #include <cmath>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr uint32_t kAlignment = 32;  // what readers take for granted
 constexpr std::string_view kRopeDivisors = "rope_freqs.weight";
 
 /// A tensor to write, by both of its names.
@@ -36,7 +38,7 @@ class GgufOutput {
         checkpoint_(conversion.checkpoint),
         config_(checkpoint_.config()),
         family_(*find_family(config_.model_type)),
-        writer_(conversion.to) {}
+        writer_(conversion.to, kAlignment, conversion.options.replace) {}
 
   void write() {
     if (fs::is_directory(checkpoint_.path())) {

@@ -22,8 +22,9 @@ constexpr size_t kMaxTensorNameBytes = 63;  // ggml keeps a terminating zero
 
 }  // namespace
 
-GgufFileWriter::GgufFileWriter(std::filesystem::path path, uint32_t alignment)
-    : file_(std::move(path)), alignment_(alignment) {
+GgufFileWriter::GgufFileWriter(std::filesystem::path path, uint32_t alignment,
+                               bool replace)
+    : file_(std::move(path), replace), alignment_(alignment) {
   static_assert(std::endian::native == std::endian::little);
   if (alignment < 8 || !std::has_single_bit(alignment)) {
     fail("alignment " + std::to_string(alignment) +

@@ -26,8 +26,10 @@ namespace carat {
 class GgufFileWriter {
  public:
   /// Nothing is opened before the first write(). `alignment` of tensor data: a
-  /// power of two of at least 8. Throws: Error{kInvalidArgument}.
-  explicit GgufFileWriter(std::filesystem::path path, uint32_t alignment = 32);
+  /// power of two of at least 8. Without `replace`, a file that is there stays.
+  /// Throws: Error{kInvalidArgument}.
+  explicit GgufFileWriter(std::filesystem::path path, uint32_t alignment = 32,
+                          bool replace = true);
   GgufFileWriter(const GgufFileWriter&) = delete;
   GgufFileWriter& operator=(const GgufFileWriter&) = delete;
 
@@ -59,8 +61,6 @@ class GgufFileWriter {
   /// A pair as it lies in another GGUF file, from its value's type on.
   /// Throws: as add.
   void add_raw(std::string_view key, std::span<const std::byte> type_and_value);
-  /// Whether `key` has been added.
-  bool has(std::string_view key) const { return keys_.contains(key); }
 
   /// The next tensor; its bytes are write()'s business. `shape` outermost
   /// first, one or two dimensions, rows of whole blocks.
@@ -78,7 +78,7 @@ class GgufFileWriter {
   /// bytes than the tensors have, or the file can't be written.
   void write(std::span<const std::byte> bytes);
 
-  /// Puts the file in its place, replacing one that is there.
+  /// Puts the file in its place, as PendingFile::commit.
   /// Throws: Error{kInvalidArgument} if tensors lack bytes, or the file can't
   /// be written.
   void finish();

@@ -73,17 +73,26 @@ void sync_folder(const fs::path& folder) {
   close(fd);
 }
 
-/// Both names change their places, in one step.
-bool exchange(const fs::path& a, const fs::path& b) {
+constexpr unsigned kNoReplace = 1;  // RENAME_NOREPLACE
+constexpr unsigned kExchange = 2;   // RENAME_EXCHANGE: the names change places
+
+/// In one step. EINVAL where the file system does not know `flag`.
+bool rename_with(unsigned flag, const fs::path& a, const fs::path& b) {
 #if defined(SYS_renameat2)
-  constexpr unsigned kExchange = 2;  // RENAME_EXCHANGE
   return syscall(SYS_renameat2, AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(),
-                 kExchange) == 0;
+                 flag) == 0;
 #else
-  (void)a, (void)b;
+  (void)flag, (void)a, (void)b;
   errno = ENOSYS;
   return false;
 #endif
+}
+
+/// Unless something is at `to`: EEXIST.
+bool rename_to_free(const fs::path& from, const fs::path& to) {
+  if (rename_with(kNoReplace, from, to)) return true;
+  if (errno != EINVAL && errno != ENOSYS) return false;
+  return link(from.c_str(), to.c_str()) == 0 && unlink(from.c_str()) == 0;
 }
 
 fs::path without_slash(const fs::path& path) {
@@ -92,10 +101,16 @@ fs::path without_slash(const fs::path& path) {
 
 }  // namespace
 
-PendingFile::PendingFile(fs::path path)
-    : path_(std::move(path)), temporary_(path_) {
-  temporary_ += ".part";
+fs::path pending_path(const fs::path& path) {
+  fs::path pending = path;
+  pending += ".part";
+  return pending;
 }
+
+PendingFile::PendingFile(fs::path path, bool replace)
+    : path_(std::move(path)),
+      temporary_(pending_path(path_)),
+      replace_(replace) {}
 
 PendingFile::~PendingFile() {
   if (fd_ < 0) return;
@@ -107,9 +122,16 @@ void PendingFile::fail(const std::string& what, int error) const {
   fail_at(path_, what, error);
 }
 
-void PendingFile::open() {
+void PendingFile::check_target() const {
   std::error_code ignored;
   if (fs::is_directory(path_, ignored)) fail("is a folder", 0);
+  if (!replace_ && fs::exists(fs::symlink_status(path_, ignored))) {
+    fail("is there already", 0);
+  }
+}
+
+void PendingFile::open() {
+  check_target();
   fd_ = open_locked(temporary_, O_WRONLY | O_CREAT, path_);
   if (ftruncate(fd_, 0) != 0) fail("cannot be written", errno);
 }
@@ -151,21 +173,31 @@ void PendingFile::flush() {
   written_ += std::ssize(all);
 }
 
+void PendingFile::put_in_place() const {
+  check_target();
+  if (replace_ ? rename(temporary_.c_str(), path_.c_str()) == 0
+               : rename_to_free(temporary_, path_)) {
+    return;
+  }
+  const int error = errno;
+  check_target();
+  fail("cannot be put in its place", error);
+}
+
 void PendingFile::commit() {
   flush();
   if (fsync(fd_) != 0) fail("cannot be written", errno);
-  if (rename(temporary_.c_str(), path_.c_str()) != 0) {
-    fail("cannot be put in its place", errno);
-  }
+  put_in_place();
   close(fd_);
   fd_ = -1;
   sync_folder(path_.parent_path());
 }
 
 PendingFolder::PendingFolder(const fs::path& path, bool replace)
-    : path_(without_slash(path)), pending_(path_) {
-  pending_ += ".part";
-  check_target(replace);
+    : path_(without_slash(path)),
+      pending_(pending_path(path_)),
+      replace_(replace) {
+  check_target();
   std::error_code error;
   fs::create_directories(pending_, error);
   if (error) fail("cannot be written", error.value());
@@ -188,7 +220,7 @@ void PendingFolder::fail(const std::string& what, int error) const {
   fail_at(path_, what, error);
 }
 
-void PendingFolder::check_target(bool replace) const {
+void PendingFolder::check_target() const {
   std::error_code error;
   const fs::file_status status = fs::symlink_status(path_, error);
   if (!fs::exists(status)) return;
@@ -196,7 +228,7 @@ void PendingFolder::check_target(bool replace) const {
   const bool empty = fs::is_empty(path_, error);
   if (error) fail("cannot be read", error.value());
   if (empty) return;
-  if (!replace) fail("is there and not empty", 0);
+  if (!replace_) fail("is there and not empty", 0);
   for (const auto& entry : fs::directory_iterator(path_, error)) {
     if (!entry.is_regular_file(error)) {
       fail("holds more than files and is not replaced", 0);
@@ -217,11 +249,15 @@ void PendingFolder::commit() {
     if (!synced) fail("cannot be written", reason);
   }
   sync_folder(pending_);
-  if (fs::is_empty(path_, error) || !fs::exists(path_, error)) {
-    if (rename(pending_.c_str(), path_.c_str()) != 0) {
-      fail("cannot be put in its place", errno);
-    }
-  } else if (exchange(pending_, path_)) {
+  check_target();
+  // Only an empty folder gives way to another by a plain rename.
+  if (rename(pending_.c_str(), path_.c_str()) == 0) {
+    // That is all.
+  } else if (!replace_ || (errno != ENOTEMPTY && errno != EEXIST)) {
+    const int reason = errno;
+    check_target();
+    fail("cannot be put in its place", reason);
+  } else if (rename_with(kExchange, pending_, path_)) {
     fs::remove_all(pending_, error);  // the old ones
   } else {
     fail("cannot be replaced on this file system", errno);

@@ -11,14 +11,18 @@
 
 namespace carat {
 
+/// Where the output is until it is complete: `path`.part.
+std::filesystem::path pending_path(const std::filesystem::path& path);
+
 /// A file in the making: everything goes to `path`.part beside it, which
 /// commit() brings to the disk and renames to `path`. A process killed before
 /// leaves `path` as it was, and a .part that the next one writes over; a
 /// process that is writing it holds a lock on it. Not thread-safe.
 class PendingFile {
  public:
-  /// Nothing is opened before open().
-  explicit PendingFile(std::filesystem::path path);
+  /// Nothing is opened before open(). Without `replace`, what is at `path` by
+  /// the time of open() or commit() stays there, and they throw.
+  explicit PendingFile(std::filesystem::path path, bool replace = true);
   ~PendingFile();
   PendingFile(const PendingFile&) = delete;
   PendingFile& operator=(const PendingFile&) = delete;
@@ -40,9 +44,12 @@ class PendingFile {
  private:
   [[noreturn]] void fail(const std::string& what, int error) const;
   void flush();
+  void check_target() const;
+  void put_in_place() const;
 
   std::filesystem::path path_;
   std::filesystem::path temporary_;
+  bool replace_;
   int fd_ = -1;
   std::vector<std::byte> gathered_;
   int64_t written_ = 0;
@@ -66,15 +73,17 @@ class PendingFolder {
   const std::filesystem::path& pending() const { return pending_; }
 
   /// Brings everything to the disk and the folder to its place.
-  /// Throws: Error{kInvalidArgument}.
+  /// Throws: Error{kInvalidArgument}, also if `path` has meanwhile become what
+  /// the constructor refuses.
   void commit();
 
  private:
   [[noreturn]] void fail(const std::string& what, int error) const;
-  void check_target(bool replace) const;
+  void check_target() const;
 
   std::filesystem::path path_;
   std::filesystem::path pending_;
+  bool replace_;
   int lock_ = -1;
 };
 

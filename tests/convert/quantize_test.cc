@@ -224,5 +224,57 @@ TEST_F(QuantizeTest, WhatIsThereStays) {
       2);
 }
 
+TEST_F(QuantizeTest, TheSourceStays) {
+  const auto refused = [&](const fs::path& from, const std::string& to,
+                           const char* type, const char* part) {
+    expect_refused([&] { quantize(from, to, type, true); },
+                   ErrorCode::kInvalidArgument, part);
+  };
+  fs::copy_file(kGguf, folder_ / "m.gguf.part");
+  refused(folder_ / "m.gguf.part", "m.gguf", "q8_0", "is the model that is");
+  refused(folder_ / "m.gguf.part", "m.gguf", "mlx8", "is the model that is");
+  fs::create_symlink("m.gguf.part", folder_ / "link.part");
+  refused(folder_ / "m.gguf.part", "link", "q8_0", "is the model that is");
+  EXPECT_EQ(read(folder_ / "m.gguf.part"), read(kGguf));
+
+  fs::create_directories(folder_ / "models");
+  std::ofstream(folder_ / "models" / "config.json") << "{}";
+  fs::copy_file(kGguf, folder_ / "models" / "m.gguf");
+  refused(folder_ / "models" / "m.gguf", "models", "mlx8", "holds the model");
+  refused(folder_ / "models" / "m.gguf", "models/", "mlx8", "holds the model");
+  EXPECT_EQ(read(folder_ / "models" / "m.gguf"), read(kGguf));
+
+  fs::copy(kFolders / "text-f32", folder_ / "f.part");
+  refused(folder_ / "f.part", "f", "mlx8", "is the model that is read");
+  const fs::path before = fs::current_path();
+  fs::current_path(folder_ / "f.part");
+  expect_refused(
+      [] {
+        quantize_model(".", "out.gguf", {.type = "q8_0", .on_progress = {}});
+      },
+      ErrorCode::kInvalidArgument, "or in it");
+  fs::current_path(before);
+  EXPECT_TRUE(fs::exists(folder_ / "f.part" / "config.json"));
+  EXPECT_FALSE(fs::exists(folder_ / "f.part" / "out.gguf"));
+}
+
+TEST_F(QuantizeTest, WhatComesMeanwhileStays) {
+  for (const char* type : {"q8_0", "mlx8"}) {
+    const fs::path to = folder_ / type;
+    const auto come = [&](int64_t done, int64_t total) {
+      if (done != total) return true;
+      if (type == std::string("mlx8")) fs::create_directories(to);
+      std::ofstream(type == std::string("mlx8") ? to / "config.json" : to)
+          << "theirs";
+      return true;
+    };
+    expect_refused(
+        [&] { quantize_model(kGguf, to, {.type = type, .on_progress = come}); },
+        ErrorCode::kInvalidArgument, "is there");
+  }
+  EXPECT_EQ(read(folder_ / "q8_0"), "theirs");
+  EXPECT_EQ(read(folder_ / "mlx8" / "config.json"), "theirs");
+}
+
 }  // namespace
 }  // namespace carat

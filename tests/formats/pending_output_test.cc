@@ -98,6 +98,38 @@ TEST_F(PendingOutputTest, TwoWritersAreOneTooMany) {
                  "another process is writing it");
 }
 
+TEST_F(PendingOutputTest, WhatComesMeanwhileStays) {
+  const fs::path path = folder_ / "file";
+  {
+    PendingFile file(path, false);
+    file.open();
+    file.write(bytes("mine"));
+    std::ofstream(path) << "theirs";
+    expect_refused([&] { file.commit(); }, "is there already");
+  }
+  EXPECT_EQ(read(path), "theirs");
+  PendingFile late(path, false);
+  expect_refused([&] { late.open(); }, "is there already");
+  PendingFile free(folder_ / "free", false);
+  free.open();
+  free.write(bytes("text"));
+  free.commit();
+  EXPECT_EQ(read(folder_ / "free"), "text");
+
+  const fs::path model = folder_ / "model";
+  for (const bool replace : {false, true}) {
+    PendingFolder folder(model, replace);
+    std::ofstream(folder.pending() / "config.json") << "mine";
+    fs::create_directories(model);
+    std::ofstream(model / "letter.txt") << "dear";
+    expect_refused([&] { folder.commit(); },
+                   replace ? "no config.json" : "is there and not empty");
+    EXPECT_EQ(read(model / "letter.txt"), "dear");
+    fs::remove_all(model);
+  }
+  EXPECT_EQ(entries(), 2);
+}
+
 TEST_F(PendingOutputTest, AFullDiskIsToldAsSuch) {
   if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full";
   fs::create_symlink("/dev/full", folder_ / "file.part");
