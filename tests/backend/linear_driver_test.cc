@@ -55,8 +55,9 @@ TEST_P(LinearDriverTest, TuningChangesNoBit) {
       {4, 32, 8, false},       {4, 32, 0, true},      {4, 64, 0, true},
       {4, 32, 0, true, 256},   {5, 32, 16, false},    {5, 32, 0, true, 256},
       {6, 16, 32, false, 256}, {2, 16, 0, true, 256}, {8, 32, 128, false}};
-  const Tuning tunings[] = {
-      {0, false, 600 << 10}, {4096, true, 600 << 10}, {64, true, 4 << 10}};
+  const Tuning tunings[] = {{0, false, 600 << 10, {}},
+                            {4096, true, 600 << 10, {}},
+                            {64, true, 4 << 10, {}}};
   const KernelTable& kernels = select_kernels(GetParam());
   ThreadPool pool(2);
   WeightMemory memory;

@@ -65,6 +65,9 @@ class CpuBackend : public Backend {
   std::string name() const override {
     return std::string("cpu ") + kernels_.name;
   }
+  std::optional<int64_t> measured_chunk_tokens() const override {
+    return cpu::machine_tuning().chunk_tokens;
+  }
   int threads() const override { return pool_.size(); }
 
   std::unique_ptr<PackedMatrix> pack(const WeightSource& source) override {

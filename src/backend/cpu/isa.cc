@@ -110,12 +110,13 @@ const KernelTable& select_kernels(std::string_view isa) {
 
 Tuning machine_tuning() {
   const int64_t l2_bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  Tuning tuning = {0, false,
-                   std::clamp<int64_t>(l2_bytes / 10 * 6, 600 << 10, 2 << 20)};
+  Tuning tuning = {
+      0, false, std::clamp<int64_t>(l2_bytes / 10 * 6, 600 << 10, 2 << 20), {}};
 #if defined(__x86_64__)
   if (__builtin_cpu_is("intel")) {
     tuning.decode_ahead_bytes = 4096;
     tuning.unpacks_tiles = true;
+    tuning.chunk_tokens = 512;
   }
 #endif
   return tuning;

@@ -3,6 +3,7 @@
 #define CARAT_BACKEND_CPU_ISA_H_
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "backend/cpu/kernel_table.h"
@@ -42,6 +43,8 @@ struct Tuning {
   /// Of a core's L2, for the activations of a block of rows; the rest is for a
   /// weight tile and the outputs.
   int64_t block_bytes;
+  /// The prefill chunk that was measured best; nullopt: the family's.
+  std::optional<int64_t> chunk_tokens;
 };
 Tuning machine_tuning();
 
