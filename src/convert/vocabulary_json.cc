@@ -167,8 +167,11 @@ std::string vocabulary_json(const VocabularyArrays& vocabulary) {
                      {"pair", pair},
                      {"special_tokens", special}};
   const Rules rules = rules_of(vocabulary);
-  const std::string unknown =
-      vocabulary.unknown ? json_string(token(*vocabulary.unknown)) : "null";
+  // GGUF's readers drop a byte without a piece; those of tokenizer.json put the
+  // unknown token in its place.
+  const std::string unknown = vocabulary.unknown && !vocabulary.byte_level
+                                  ? json_string(token(*vocabulary.unknown))
+                                  : "null";
   return "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n"
          "\"added_tokens\":[" +
          added + "],\n\"normalizer\":" + rules.normalizer.dump() +

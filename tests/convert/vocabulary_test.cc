@@ -124,6 +124,19 @@ TEST_F(VocabularyTest, ByteLevelCrossesContainers) {
   EXPECT_LT(of_rules[0].size(), 5U);
 }
 
+TEST_F(VocabularyTest, AByteWithoutAPieceIsDroppedInBoth) {
+  VocabularyArrays arrays = byte_level_arrays(PreTokenizer::kGpt2);
+  arrays.tokens['z'] = "<unk>";
+  arrays.types['z'] = kControl;
+  arrays.unknown = 'z';
+  const GgufFile file(write_gguf(arrays, {}));
+  const auto original = load_gguf_tokenizer(file);
+  const auto converted = load_json_tokenizer(write_text(
+      "tokenizer.json", vocabulary_json(read_gguf_vocabulary(file))));
+  EXPECT_EQ(original->encode("xzy"), (Ids{'x', 'y'}));
+  EXPECT_EQ(converted->encode("xzy"), (Ids{'x', 'y'}));
+}
+
 TEST_F(VocabularyTest, WhatGgufCantSayIsRefused) {
   nlohmann::json document = nlohmann::json::parse(
       vocabulary_json(byte_level_arrays(PreTokenizer::kGpt2)));
