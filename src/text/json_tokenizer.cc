@@ -43,7 +43,7 @@ class Loader {
   std::unique_ptr<Tokenizer> load() {
     table_.byte_level = find_json_rule(name_, json_.rest);
     check_model();
-    if (!table_.byte_level) check_rules();
+    if (!table_.byte_level) read_rules();
     read_added();
     place_pieces();
     find_special();
@@ -81,7 +81,8 @@ class Loader {
   }
 
   void check_model();
-  void check_rules() const;
+  void read_rules();
+  bool read_normalizer();
   bool replaces(const Json& rule, std::string_view from,
                 std::string_view to) const;
   void read_added();
@@ -132,9 +133,22 @@ bool Loader::replaces(const Json& rule, std::string_view from,
          member(rule, "content") == to;
 }
 
-void Loader::check_rules() const {
-  if (!replaces(member(json_.rest, "normalizer"), " ", kSpaceMark)) {
-    unsupported("normalizer", "Replace of ' ' by U+2581");
+/// Whether it is one that can be followed.
+bool Loader::read_normalizer() {
+  const Json& rule = member(json_.rest, "normalizer");
+  if (replaces(rule, " ", kSpaceMark)) return true;
+  const Json& steps = member(rule, "normalizers");
+  table_.add_space_prefix = true;
+  return type_of(rule) == "Sequence" && steps.is_array() && steps.size() == 2 &&
+         type_of(steps[0]) == "Prepend" &&
+         member(steps[0], "prepend") == kSpaceMark &&
+         replaces(steps[1], " ", kSpaceMark);
+}
+
+void Loader::read_rules() {
+  if (!read_normalizer()) {
+    unsupported("normalizer",
+                "Replace of ' ' by U+2581, or that after Prepend of U+2581");
   }
   // A split on spaces does nothing where the normalizer left none.
   const Json& split = member(json_.rest, "pre_tokenizer");

@@ -24,7 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 using Ids = std::vector<int32_t>;
 
-constexpr int32_t kNormal = 1, kControl = 3, kUserDefined = 4;
+constexpr int32_t kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4;
 
 class VocabularyTest : public testing::Test {
  protected:
@@ -210,6 +210,47 @@ TEST_F(VocabularyTest, ATokenizerModelBecomesAGgufVocabulary) {
     EXPECT_EQ(tokenizer->encode(text), original->encode(text)) << text;
   }
   EXPECT_TRUE(std::ranges::equal(tokenizer->eos(), original->eos()));
+}
+
+VocabularyArrays sentencepiece_arrays() {
+  VocabularyArrays arrays;
+  const auto add = [&](const std::string& text, float score, int32_t type) {
+    arrays.tokens.push_back(text);
+    arrays.scores.push_back(score);
+    arrays.types.push_back(type);
+  };
+  add("<unk>", 0, kUnknown);
+  add("<s>", 0, kControl);
+  add("</s>", 0, kControl);
+  add("\xe2\x96\x81", -5, kNormal);
+  add("a", -6, kNormal);
+  add("b", -7, kNormal);
+  add("\xe2\x96\x81"
+      "a",
+      -2, kNormal);
+  add("ab", -1, kNormal);
+  add("<tag>", 0, kUserDefined);
+  arrays.bos = 1;
+  arrays.unknown = 0;
+  arrays.add_bos = true;
+  return arrays;
+}
+
+TEST_F(VocabularyTest, ASpacePrefixCrossesContainers) {
+  for (const bool prefix : {false, true}) {
+    VocabularyArrays arrays = sentencepiece_arrays();
+    arrays.add_space_prefix = prefix;
+    const GgufFile file(write_gguf(arrays, {2}));
+    const auto original = load_gguf_tokenizer(file);
+    const fs::path path = write_text(
+        "tokenizer.json", vocabulary_json(read_gguf_vocabulary(file)));
+    const auto converted = load_json_tokenizer(path);
+    EXPECT_EQ(original->encode("a"), prefix ? (Ids{1, 6}) : (Ids{1, 4}));
+    for (const std::string text : {"", "a", "ab a", " a", "a<tag>a</s>ab"}) {
+      EXPECT_EQ(converted->encode(text), original->encode(text)) << text;
+    }
+    EXPECT_EQ(read_json_vocabulary(path, 9).add_space_prefix, prefix);
+  }
 }
 
 }  // namespace

@@ -115,6 +115,26 @@ TEST(JsonTokenizer, AddedTokensBesideTheModel) {
   EXPECT_EQ(tokenizer->decode(Ids{300, 299}, true), "<x");
 }
 
+TEST(JsonTokenizer, ASpacePrefixStandsBeforeEveryPartOfTheText) {
+  Json document = small_document();
+  const Json replace = document["normalizer"];
+  const std::string mark = "\xe2\x96\x81";
+  const Json prepend = {{"type", "Prepend"}, {"prepend", mark}};
+  document["normalizer"] = {{"type", "Sequence"},
+                            {"normalizers", Json::array({prepend, replace})}};
+  const auto prefixed = load_text(document.dump());
+  const auto plain = load_text(small_document().dump());
+  EXPECT_EQ(encode(*prefixed, "a b"), encode(*plain, " a b"));
+  EXPECT_EQ(encode(*prefixed, "a<eos>b"), encode(*plain, " a<eos> b"));
+  EXPECT_EQ(encode(*prefixed, "<eos>"), encode(*plain, "<eos>"));
+  EXPECT_NE(encode(*prefixed, "a"), encode(*plain, "a"));
+  document["normalizer"]["normalizers"] = Json::array({replace, prepend});
+  EXPECT_THROW(load_text(document.dump()), Error);
+  document["normalizer"]["normalizers"] =
+      Json::array({{{"type", "Prepend"}, {"prepend", "_"}}, replace});
+  EXPECT_THROW(load_text(document.dump()), Error);
+}
+
 TEST(JsonTokenizer, BosComesFromTheTemplate) {
   Json document = small_document();
   document["post_processor"] = nullptr;
