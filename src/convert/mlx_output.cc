@@ -9,6 +9,7 @@
 
 #include "base/float_types.h"
 #include "carat/error.h"
+#include "convert/json_text.h"
 #include "convert/outputs.h"
 #include "convert/tensor_stream.h"
 #include "convert/vocabulary_arrays.h"
@@ -56,7 +57,7 @@ class MlxOutput {
     if (!eos.empty()) {
       config["eos_token_id"] = std::vector<int32_t>(eos.begin(), eos.end());
     }
-    write_text("config.json", config.dump(2) + "\n");
+    write_text("config.json", json_text(config, 2) + "\n");
     write_weights();
     folder_.commit();
   }
@@ -118,8 +119,8 @@ class MlxOutput {
       about["eos_token"] = token(tokenizer->eos()[0]);
     const std::string text = checkpoint_.chat_template();
     if (!text.empty()) about["chat_template"] = text;
-    write_text("tokenizer_config.json", about.dump(2) + "\n");
-    write_text("generation_config.json", generation.dump(2) + "\n");
+    write_text("tokenizer_config.json", json_text(about, 2) + "\n");
+    write_text("generation_config.json", json_text(generation, 2) + "\n");
   }
 
   Encoding encoding_of(const Output& output) const {

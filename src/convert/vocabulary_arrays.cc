@@ -8,6 +8,7 @@
 #include "carat/error.h"
 #include "formats/mapped_file.h"
 #include "text/byte_level_rules.h"
+#include "text/json_member.h"
 #include "text/sentencepiece_model.h"
 #include "text/tokenizer_json.h"
 #include "text/vocabulary.h"
@@ -37,9 +38,8 @@ const std::vector<T>& require(const GgufFile& file, const std::vector<T>* array,
 
 /// Does the normalizer put a space before the text?
 bool adds_space(const Json& normalizer) {
-  if (!normalizer.is_object()) return false;
-  if (normalizer.value("type", "") == "Prepend") return true;
-  const Json parts = normalizer.value("normalizers", Json::array());
+  if (member(normalizer, "type") == "Prepend") return true;
+  const Json& parts = member(normalizer, "normalizers");
   return parts.is_array() && std::ranges::any_of(parts, adds_space);
 }
 
@@ -81,7 +81,7 @@ const GgufRule& name_rule(PreTokenizer rule) {
 void check_whole_words(const std::filesystem::path& path, const Json& model,
                        PreTokenizer rule) {
   const bool wanted = name_rule(rule).is_llama3;
-  if (model.value("ignore_merges", false) == wanted) return;
+  if (is_true(member(model, "ignore_merges")) == wanted) return;
   throw Error(ErrorCode::kUnsupported,
               path.string() + ": model.ignore_merges is not " +
                   (wanted ? "true" : "false") +
@@ -111,10 +111,10 @@ VocabularyArrays read_json_vocabulary(const std::filesystem::path& path,
                                       int64_t rows) {
   const MappedFile file(path);
   const TokenizerJson json = parse_tokenizer_json(path.string(), file.bytes());
-  const Json model = json.rest.value("model", Json::object());
+  const Json& model = member(json.rest, "model");
   const auto byte_level = find_json_rule(path.string(), json.rest);
   if (byte_level) check_whole_words(path, model, *byte_level);
-  if (!byte_level && model.value("byte_fallback", Json()) != true) {
+  if (!byte_level && !is_true(member(model, "byte_fallback"))) {
     throw Error(ErrorCode::kUnsupported,
                 path.string() +
                     ": this vocabulary can't be written to a GGUF file; "
@@ -142,14 +142,15 @@ VocabularyArrays read_json_vocabulary(const std::filesystem::path& path,
   } else {
     arrays.scores = scores_of_merges(json, ids, size);
   }
-  for (const Json& entry : json.rest.value("added_tokens", Json::array())) {
+  for (const Json& entry : member(json.rest, "added_tokens")) {
     const auto id = entry.at("id").get<size_t>();
     if (id >= size) continue;
     arrays.tokens[id] = entry.at("content").get<std::string>();
-    arrays.types[id] = entry.value("special", false) ? kControl : kUserDefined;
+    arrays.types[id] =
+        is_true(member(entry, "special")) ? kControl : kUserDefined;
     if (arrays.tokens[id] == "<pad>") arrays.padding = id;
   }
-  const Json unknown = model.value("unk_token", Json());
+  const Json& unknown = member(model, "unk_token");
   if (unknown.is_string()) {
     const auto found = ids.find(unknown.get_ref<const std::string&>());
     if (found != ids.end()) {
@@ -158,7 +159,7 @@ VocabularyArrays read_json_vocabulary(const std::filesystem::path& path,
     }
   }
   name_missing(arrays);
-  arrays.add_space_prefix = adds_space(json.rest.value("normalizer", Json()));
+  arrays.add_space_prefix = adds_space(member(json.rest, "normalizer"));
   return arrays;
 }
 

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "convert/json_text.h"
 #include "convert/vocabulary_arrays.h"
 #include "text/byte_level_rules.h"
 
@@ -19,10 +20,7 @@ constexpr int32_t kControl = 3;
 constexpr int32_t kUserDefined = 4;
 constexpr std::string_view kSpaceMark = "\xe2\x96\x81";
 
-/// A string as JSON, what is not UTF-8 replaced.
-std::string json_string(std::string_view text) {
-  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+std::string json_string(std::string_view text) { return json_text(Json(text)); }
 
 bool is_added(int32_t type) {
   return type == kUnknown || type == kControl || type == kUserDefined;
@@ -115,14 +113,13 @@ std::string vocabulary_json(const VocabularyArrays& vocabulary) {
     const int32_t type = vocabulary.types[static_cast<size_t>(id)];
     if (is_added(type)) {
       added += added.empty() ? "" : ",\n";
-      added += Json({{"id", id},
-                     {"content", token(id)},
-                     {"single_word", false},
-                     {"lstrip", false},
-                     {"rstrip", false},
-                     {"normalized", false},
-                     {"special", type != kUserDefined}})
-                   .dump(-1, ' ', false, Json::error_handler_t::replace);
+      added += json_text(Json({{"id", id},
+                               {"content", token(id)},
+                               {"single_word", false},
+                               {"lstrip", false},
+                               {"rstrip", false},
+                               {"normalized", false},
+                               {"special", type != kUserDefined}}));
     }
     if (!seen.emplace(token(id), id).second) continue;
     vocab += vocab.empty() ? "" : ",\n";
@@ -176,7 +173,7 @@ std::string vocabulary_json(const VocabularyArrays& vocabulary) {
          "\"added_tokens\":[" +
          added + "],\n\"normalizer\":" + rules.normalizer.dump() +
          ",\n\"pre_tokenizer\":" + rules.pre_tokenizer.dump() +
-         ",\n\"post_processor\":" + post.dump() +
+         ",\n\"post_processor\":" + json_text(post) +
          ",\n\"decoder\":" + rules.decoder.dump() +
          ",\n\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":" +
          unknown +

@@ -1,9 +1,9 @@
 #include "text/byte_level_rules.h"
 
 #include <array>
-#include <nlohmann/json.hpp>
 
 #include "carat/error.h"
+#include "text/json_member.h"
 
 namespace carat {
 namespace {
@@ -17,18 +17,6 @@ constexpr std::array<GgufRule, 5> kRules = {{
     {"llama3", PreTokenizer::kLlama3, true},
     {"llama-v3", PreTokenizer::kLlama3, true},
 }};
-
-/// `object[key]`, null where it is absent.
-const Json& member(const Json& object, const char* key) {
-  static const Json null;
-  if (!object.is_object()) return null;
-  const auto found = object.find(key);
-  return found == object.end() ? null : *found;
-}
-
-bool is_true(const Json& value) {
-  return value.is_boolean() && value.get<bool>();
-}
 
 }  // namespace
 

@@ -13,6 +13,7 @@
 #include "formats/quote.h"
 #include "text/bpe_tokenizer.h"
 #include "text/byte_level_rules.h"
+#include "text/json_member.h"
 #include "text/tokenizer_json.h"
 #include "text/tokenizer_loader.h"
 #include "text/utf8.h"
@@ -64,20 +65,10 @@ class Loader {
          ErrorCode::kUnsupported);
   }
 
-  /// `object[key]`, null where it is absent.
-  static const Json& member(const Json& object, const char* key) {
-    static const Json null;
-    if (!object.is_object()) return null;
-    const auto found = object.find(key);
-    return found == object.end() ? null : *found;
-  }
   static std::string_view type_of(const Json& rule) {
     const Json& type = member(rule, "type");
     if (!type.is_string()) return {};
     return type.get_ref<const std::string&>();
-  }
-  static bool is_true(const Json& value) {
-    return value.is_boolean() && value.get<bool>();
   }
 
   void check_model();

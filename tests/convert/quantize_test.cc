@@ -224,6 +224,18 @@ TEST_F(QuantizeTest, WhatIsThereStays) {
       2);
 }
 
+TEST_F(QuantizeTest, AGgufFilesStringsNeedNotBeUtf8) {
+  std::string bytes = read(kGguf);
+  const std::string key = "general.name";
+  const size_t at = bytes.find(key);
+  ASSERT_NE(at, bytes.npos);
+  bytes[at + key.size() + 4 + 8] = '\xff';  // after type and length
+  std::ofstream(folder_ / "m.gguf", std::ios::binary) << bytes;
+  quantize(folder_ / "m.gguf", "mlx8", "mlx8");
+  EXPECT_EQ(open_checkpoint(folder_ / "mlx8")->config().name.substr(0, 3),
+            "\xef\xbf\xbd");
+}
+
 TEST_F(QuantizeTest, TheSourceStays) {
   const auto refused = [&](const fs::path& from, const std::string& to,
                            const char* type, const char* part) {

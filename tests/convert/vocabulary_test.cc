@@ -149,6 +149,25 @@ TEST_F(VocabularyTest, WhatGgufCantSayIsRefused) {
   EXPECT_THROW(read_json_vocabulary(path, 264), Error);
 }
 
+TEST_F(VocabularyTest, NullsAreLikeAbsentMembers) {
+  nlohmann::json document = nlohmann::json::parse(
+      vocabulary_json(byte_level_arrays(PreTokenizer::kGpt2)));
+  document["model"]["ignore_merges"] = nullptr;
+  document["added_tokens"][0]["special"] = nullptr;
+  const fs::path path = write_text("tokenizer.json", document.dump());
+  EXPECT_NE(load_json_tokenizer(path), nullptr);
+  EXPECT_EQ(read_json_vocabulary(path, 264).types[262], kUserDefined);
+}
+
+TEST_F(VocabularyTest, BytesThatAreNotUtf8BecomeText) {
+  VocabularyArrays arrays = byte_level_arrays(PreTokenizer::kLlama3);
+  arrays.tokens[262] = "<\xff>";
+  const auto tokenizer = load_json_tokenizer(
+      write_text("tokenizer.json", vocabulary_json(arrays)));
+  EXPECT_EQ(tokenizer->bos(), 262);
+  EXPECT_EQ(tokenizer->piece(262), "<\xef\xbf\xbd>");
+}
+
 void put_varint(std::string& out, uint64_t value) {
   for (; value >= 0x80; value >>= 7) {
     out += static_cast<char>((value & 0x7F) | 0x80);
