@@ -88,6 +88,10 @@ class ConfigWriter {
                   "a GGUF file can't hold layers of one kind that differ");
     }
     if (local != nullptr) {
+      if (local->rope_factor != 1) {
+        throw Error(ErrorCode::kUnsupported,
+                    "a GGUF file can't say a RoPE factor of sliding layers");
+      }
       count("attention.sliding_window", local->sliding_window);
       if (period != kUsualPeriod) {
         count("attention.sliding_window_pattern", period);

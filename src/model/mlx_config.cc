@@ -20,7 +20,12 @@ void add_gemma3(const ModelConfig& config, Json& json) {
     types.push_back(is_global ? "full_attention" : "sliding_attention");
     (is_global ? global : local) = layer;
     if (is_global && period == 0) period = std::ssize(types);
-    if (!is_global) window = layer.sliding_window;
+    if (is_global) continue;
+    window = layer.sliding_window;
+    // mlx-lm scales global layers alone.
+    if (layer.rope_factor == 1) continue;
+    throw Error(ErrorCode::kUnsupported,
+                "config.json can't say a RoPE factor of sliding layers");
   }
   json["architectures"] = {"Gemma3ForCausalLM"};
   json["model_type"] = "gemma3_text";

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <functional>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ namespace carat {
 namespace {
 
 namespace fs = std::filesystem;
+using Json = nlohmann::json;
 
 class QuantizeTest : public testing::Test {
  protected:
@@ -82,6 +84,16 @@ class QuantizeTest : public testing::Test {
       EXPECT_NE(std::string(error.what()).find(part), std::string::npos)
           << error.what();
     }
+  }
+
+  /// A copy of the folder `from`.
+  void change_config(const fs::path& from, const char* to,
+                     const std::function<void(Json&)>& change) const {
+    fs::copy(from, folder_ / to);
+    Json config = Json::parse(read(from / "config.json"));
+    change(config.contains("text_config") ? config["text_config"] : config);
+    fs::remove(folder_ / to / "config.json");
+    std::ofstream(folder_ / to / "config.json") << config;
   }
 
   static std::string read(const fs::path& path) {
@@ -234,6 +246,17 @@ TEST_F(QuantizeTest, AGgufFilesStringsNeedNotBeUtf8) {
   quantize(folder_ / "m.gguf", "mlx8", "mlx8");
   EXPECT_EQ(open_checkpoint(folder_ / "mlx8")->config().name.substr(0, 3),
             "\xef\xbf\xbd");
+}
+
+TEST_F(QuantizeTest, ARopeFactorOfSlidingLayersIsRefused) {
+  change_config(kFolders / "text-f32", "source", [](Json& config) {
+    config["rope_parameters"]["sliding_attention"] = {
+        {"rope_type", "linear"}, {"rope_theta", 1e4}, {"factor", 2.0}};
+  });
+  for (const char* type : {"q8_0", "mlx8"}) {
+    expect_refused([&] { quantize(folder_ / "source", "out", type); },
+                   ErrorCode::kUnsupported, "factor of sliding layers");
+  }
 }
 
 TEST_F(QuantizeTest, TheSourceStays) {
