@@ -1,6 +1,7 @@
 #include "convert/vocabulary_arrays.h"
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <unordered_map>
@@ -10,31 +11,15 @@
 #include "text/byte_level_rules.h"
 #include "text/json_member.h"
 #include "text/sentencepiece_model.h"
+#include "text/token_table.h"
 #include "text/tokenizer_json.h"
+#include "text/tokenizer_loader.h"
 #include "text/vocabulary.h"
 
 namespace carat {
 namespace {
 
 using Json = nlohmann::json;
-
-// The GGUF specification's token types.
-constexpr int32_t kNormal = 1;
-constexpr int32_t kUnknown = 2;
-constexpr int32_t kControl = 3;
-constexpr int32_t kUserDefined = 4;
-constexpr int32_t kUnused = 5;
-constexpr int32_t kByte = 6;
-
-template <class T>
-const std::vector<T>& require(const GgufFile& file, const std::vector<T>* array,
-                              const char* key, size_t size) {
-  if (array != nullptr && array->size() == size) return *array;
-  throw Error(ErrorCode::kCorrupt,
-              file.path().string() + ": tokenizer.ggml." + key + " has " +
-                  std::to_string(array == nullptr ? 0 : array->size()) +
-                  " entries, expected " + std::to_string(size));
-}
 
 /// Does the normalizer put a space before the text?
 bool adds_space(const Json& normalizer) {
@@ -86,6 +71,34 @@ void check_whole_words(const std::filesystem::path& path, const Json& model,
               path.string() + ": model.ignore_merges is not " +
                   (wanted ? "true" : "false") +
                   " as in a GGUF file with these rules for words");
+}
+
+/// Without them, spelling decides what is a byte.
+void read_types(const GgufFile& file, VocabularyArrays& arrays) {
+  const auto* types = file.find_ints("tokenizer.ggml.token_type");
+  if (types != nullptr) {
+    arrays.types.assign(types->begin(), types->end());
+    return;
+  }
+  for (const std::string& token : arrays.tokens) {
+    const bool is_byte = !arrays.byte_level && parse_byte_piece(token);
+    arrays.types.push_back(is_byte ? kByte : kNormal);
+  }
+}
+
+/// The id that `key` names. Without the key, `fallback` if it is a special
+/// token, as the loader has it.
+std::optional<int64_t> read_id(const GgufFile& file, const char* key,
+                               const VocabularyArrays& arrays,
+                               std::optional<size_t> fallback) {
+  const auto id =
+      file.find_int(std::string("tokenizer.ggml.") + key + "_token_id");
+  const auto size = std::ssize(arrays.tokens);
+  if (id) return *id >= 0 && *id < size ? id : std::nullopt;
+  if (!fallback || *fallback >= arrays.types.size()) return std::nullopt;
+  const int32_t type = arrays.types[*fallback];
+  if (type != kUnknown && type != kControl) return std::nullopt;
+  return static_cast<int64_t>(*fallback);
 }
 
 /// The rule and the merges of model "gpt2".
@@ -189,6 +202,7 @@ VocabularyArrays read_sentencepiece_vocabulary(
 }
 
 VocabularyArrays read_gguf_vocabulary(const GgufFile& file) {
+  load_gguf_tokenizer(file);  // says what is wrong with the arrays
   const auto model = file.find_string("tokenizer.ggml.model");
   const bool byte_level = model == "gpt2";
   if (model != "llama" && !byte_level) {
@@ -199,32 +213,20 @@ VocabularyArrays read_gguf_vocabulary(const GgufFile& file) {
                     "'gpt2'");
   }
   VocabularyArrays arrays;
-  const auto* tokens = file.find_strings("tokenizer.ggml.tokens");
-  const size_t size = tokens == nullptr ? 0 : tokens->size();
-  const auto& types = require(file, file.find_ints("tokenizer.ggml.token_type"),
-                              "token_type", size);
-  arrays.tokens.assign(tokens->begin(), tokens->end());
-  for (const int64_t type : types) {
-    arrays.types.push_back(static_cast<int32_t>(type));
-  }
-  const auto id = [&](const char* key) -> std::optional<int64_t> {
-    const auto value =
-        file.find_int(std::string("tokenizer.ggml.") + key + "_token_id");
-    if (!value || *value < 0 || *value >= static_cast<int64_t>(size)) {
-      return std::nullopt;
-    }
-    return value;
+  const auto& tokens = *file.find_strings("tokenizer.ggml.tokens");
+  arrays.tokens.assign(tokens.begin(), tokens.end());
+  if (byte_level) read_byte_level(file, arrays);
+  read_types(file, arrays);
+  const auto customary = [&](size_t id) {
+    return byte_level ? std::nullopt : std::optional(id);
   };
-  arrays.bos = id("bos");
-  arrays.unknown = id("unknown");
-  arrays.padding = id("padding");
-  if (byte_level) {
-    read_byte_level(file, arrays);
-    return arrays;
-  }
-  for (const double score : require(
-           file, file.find_floats("tokenizer.ggml.scores"), "scores", size)) {
-    arrays.scores.push_back(static_cast<float>(score));
+  arrays.bos = read_id(file, "bos", arrays, customary(1));
+  arrays.unknown = read_id(file, "unknown", arrays, customary(0));
+  arrays.padding = read_id(file, "padding", arrays, std::nullopt);
+  if (byte_level) return arrays;
+  for (const double score : *file.find_floats("tokenizer.ggml.scores")) {
+    constexpr double kMax = std::numeric_limits<float>::max();
+    arrays.scores.push_back(static_cast<float>(std::clamp(score, -kMax, kMax)));
   }
   arrays.add_bos =
       file.find_bool("tokenizer.ggml.add_bos_token").value_or(true);

@@ -47,8 +47,8 @@ VocabularyArrays read_json_vocabulary(const std::filesystem::path& path,
 VocabularyArrays read_sentencepiece_vocabulary(
     const std::filesystem::path& path, int64_t rows);
 
-/// From `tokenizer.ggml.*`. Throws: Error{kCorrupt}, Error{kUnsupported} for
-/// models other than "llama" and "gpt2".
+/// From `tokenizer.ggml.*`, which must load as a tokenizer.
+/// Throws: as load_gguf_tokenizer.
 VocabularyArrays read_gguf_vocabulary(const GgufFile& file);
 
 /// Adds `tokenizer.ggml.*`; of `eos`, GGUF has places for two.
@@ -58,6 +58,7 @@ void write_gguf_vocabulary(GgufFileWriter& writer,
 
 /// The text of a tokenizer.json. Without byte_level, its merges are every split
 /// of every piece into two others, highest score first.
+/// Throws: Error{kUnsupported} for a piece of over 1,024 bytes there.
 std::string vocabulary_json(const VocabularyArrays& vocabulary);
 
 }  // namespace carat

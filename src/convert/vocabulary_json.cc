@@ -4,20 +4,17 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "carat/error.h"
 #include "convert/json_text.h"
 #include "convert/vocabulary_arrays.h"
 #include "text/byte_level_rules.h"
+#include "text/token_table.h"
 
 namespace carat {
 namespace {
 
 using Json = nlohmann::json;
 
-// The GGUF specification's token types.
-constexpr int32_t kNormal = 1;
-constexpr int32_t kUnknown = 2;
-constexpr int32_t kControl = 3;
-constexpr int32_t kUserDefined = 4;
 constexpr std::string_view kSpaceMark = "\xe2\x96\x81";
 
 std::string json_string(std::string_view text) { return json_text(Json(text)); }
@@ -32,16 +29,32 @@ struct Split {
   int32_t right;
 };
 
+/// What merges may make, as readers of GGUF files take it.
+bool is_mergeable(int32_t type) {
+  return type == kUndefined || type == kNormal || type == kUserDefined ||
+         type == kUnused;
+}
+
 /// Every way to make a piece of two others.
+/// Throws: Error{kUnsupported} for a piece that is too long to try them all.
 std::vector<Split> find_splits(const VocabularyArrays& vocabulary) {
+  constexpr size_t kLongest = 1024;
   std::unordered_map<std::string_view, int32_t> ids;
   const auto count = static_cast<int32_t>(vocabulary.tokens.size());
   const auto merges = [&](int32_t id) {
-    const int32_t type = vocabulary.types[static_cast<size_t>(id)];
-    return type == kNormal || type == kUserDefined;
+    return is_mergeable(vocabulary.types[static_cast<size_t>(id)]);
   };
   for (int32_t id = 0; id < count; ++id) {
-    if (merges(id)) ids.emplace(vocabulary.tokens[static_cast<size_t>(id)], id);
+    if (!merges(id)) continue;
+    const std::string_view token = vocabulary.tokens[static_cast<size_t>(id)];
+    if (token.size() > kLongest) {
+      throw Error(ErrorCode::kUnsupported,
+                  "token " + std::to_string(id) + " of " +
+                      std::to_string(token.size()) +
+                      " bytes can't be written to tokenizer.json; supported: " +
+                      std::to_string(kLongest));
+    }
+    ids[token] = id;  // of several spelled alike, encoding gives the last one
   }
   std::vector<Split> splits;
   for (int32_t id = 0; id < count; ++id) {
@@ -108,7 +121,15 @@ std::string vocabulary_json(const VocabularyArrays& vocabulary) {
   };
   const auto count = std::ssize(vocabulary.tokens);
   std::string added, vocab, merges;
-  std::unordered_map<std::string_view, int64_t> seen;
+  // A spelling stands there once, with the id that encoding gives.
+  std::unordered_map<std::string_view, int64_t> owners;
+  for (int64_t id = 0; id < count; ++id) {
+    if (is_mergeable(vocabulary.types[static_cast<size_t>(id)])) {
+      owners[token(id)] = id;
+    } else {
+      owners.emplace(token(id), id);
+    }
+  }
   for (int64_t id = 0; id < count; ++id) {
     const int32_t type = vocabulary.types[static_cast<size_t>(id)];
     if (is_added(type)) {
@@ -121,7 +142,7 @@ std::string vocabulary_json(const VocabularyArrays& vocabulary) {
                                {"normalized", false},
                                {"special", type != kUserDefined}}));
     }
-    if (!seen.emplace(token(id), id).second) continue;
+    if (owners.at(token(id)) != id) continue;
     vocab += vocab.empty() ? "" : ",\n";
     vocab += json_string(token(id)) + ":" + std::to_string(id);
   }

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -270,6 +271,41 @@ TEST_F(VocabularyTest, ASpacePrefixCrossesContainers) {
     }
     EXPECT_EQ(read_json_vocabulary(path, 9).add_space_prefix, prefix);
   }
+}
+
+TEST_F(VocabularyTest, WhatGgufFilesLeaveOutIsReadAsLoadersDo) {
+  VocabularyArrays arrays = sentencepiece_arrays();
+  arrays.types[6] = 5;  // unused ones merge, as those of no type
+  arrays.types[7] = 0;
+  arrays.tokens.push_back("a");  // and the last of several counts
+  arrays.scores.push_back(-3);
+  arrays.types.push_back(kNormal);
+  arrays.bos.reset();
+  arrays.unknown.reset();
+  arrays.add_space_prefix = true;
+  const GgufFile file(write_gguf(arrays, {2}));
+  const auto original = load_gguf_tokenizer(file);
+  EXPECT_EQ(original->encode("a\xc3\xa9 ab"), (Ids{1, 6, 0, 3, 7}));
+  const auto converted = load_json_tokenizer(write_text(
+      "tokenizer.json", vocabulary_json(read_gguf_vocabulary(file))));
+  for (const std::string text : {"a", "ab a", "a<tag>a</s>ab", "\xc3\xa9"}) {
+    EXPECT_EQ(converted->encode(text), original->encode(text)) << text;
+  }
+}
+
+TEST_F(VocabularyTest, BadArraysAreRefusedBeforeAnythingIsWritten) {
+  VocabularyArrays arrays = sentencepiece_arrays();
+  arrays.scores[4] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THROW(read_gguf_vocabulary(GgufFile(write_gguf(arrays, {}))), Error);
+  arrays = sentencepiece_arrays();
+  arrays.types[4] = 9;
+  EXPECT_THROW(read_gguf_vocabulary(GgufFile(write_gguf(arrays, {}))), Error);
+  arrays = sentencepiece_arrays();
+  arrays.scores.pop_back();
+  EXPECT_THROW(read_gguf_vocabulary(GgufFile(write_gguf(arrays, {}))), Error);
+  arrays = sentencepiece_arrays();
+  arrays.tokens[4] = std::string(5000, 'a');
+  EXPECT_THROW(vocabulary_json(arrays), Error);
 }
 
 }  // namespace
