@@ -30,8 +30,8 @@ struct QuantizeOptions {
 /// when it is complete; a call that ends early, however, leaves it as it was.
 /// Throws: as Engine::load of `from`; Error{kInvalidArgument} (an unknown type,
 /// `to` is there already, or can't be written), Error{kCorrupt} (a weight that
-/// is not finite), Error{kUnsupported} (what the other container can't hold),
-/// Error{kCancelled}.
+/// is not finite), Error{kUnsupported} (what the other container can't hold, or
+/// a weight too large for the encoding's scales), Error{kCancelled}.
 void quantize_model(const std::filesystem::path& from,
                     const std::filesystem::path& to,
                     const QuantizeOptions& options = {});

@@ -128,11 +128,13 @@ class GgufOutput {
 
   void write_tensor(const Output& output, TensorStream& stream) {
     if (output.is_norm) {
-      std::vector<float> numbers = read_all_f32(*output.tensor);
+      const std::vector<float> stored = read_all_f32(*output.tensor);
+      std::vector<float> numbers = stored;
       const double factor = norm_factor(output);
       for (float& number : numbers) {
         number = static_cast<float>(number * factor);
       }
+      stream.check_finite(*output.tensor, stored, numbers);
       writer_.write(std::as_bytes(std::span(numbers)));
       stream.finish(*output.tensor);
       return;

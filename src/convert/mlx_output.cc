@@ -174,7 +174,7 @@ class MlxOutput {
     };
     for (const Output& output : outputs) {
       if (output.is_norm) {
-        write_norm(*output.tensor, family.hf_norm_addend);
+        write_norm(*output.tensor, family.hf_norm_addend, stream);
         stream.finish(*output.tensor);
         continue;
       }
@@ -187,12 +187,16 @@ class MlxOutput {
   }
 
   // Folders keep norms less `addend`; those of a folder already are.
-  void write_norm(RawTensor tensor, float addend) {
+  void write_norm(RawTensor tensor, float addend, const TensorStream& stream) {
     tensor.addend -= addend;
+    const std::vector<float> numbers = read_all_f32(tensor);
+    std::vector<float> rounded;
     std::vector<uint16_t> stored;
-    for (const float number : read_all_f32(tensor)) {
+    for (const float number : numbers) {
       stored.push_back(f32_to_bf16(number));
+      rounded.push_back(bf16_to_f32(stored.back()));
     }
+    stream.check_finite(tensor, numbers, rounded);
     weights_.write(std::as_bytes(std::span(stored)));
   }
 

@@ -77,7 +77,7 @@ EncodedRows TensorStream::copy(const RawTensor& tensor, Encoding encoding,
   for (int64_t first = 0; first < rows; first += chunk) {
     const int64_t count = std::min(chunk, rows - first);
     std::atomic<int64_t> next = 0;
-    std::atomic<bool> finite = true;
+    std::atomic<bool> read_finite = true, written_finite = true;
     std::exception_ptr failed;
     pool_.run([&](int thread) {
       if (thread == 0) {
@@ -92,7 +92,8 @@ EncodedRows TensorStream::copy(const RawTensor& tensor, Encoding encoding,
       for (int64_t row; (row = next.fetch_add(piece)) < count;) {
         const int64_t some = std::min(piece, count - row);
         encode_rows(*source, first + row, some, encoding, values, part);
-        if (!all_finite(values)) finite = false;
+        if (!all_finite(values)) read_finite = false;
+        if (!part.is_finite(encoding)) written_finite = false;
         std::ranges::copy(part.data, encoded.begin() + row * row_bytes);
         const int64_t group = (first + row) * groups * 2;
         std::ranges::copy(part.scales, affine.scales.begin() + group);
@@ -100,17 +101,28 @@ EncodedRows TensorStream::copy(const RawTensor& tensor, Encoding encoding,
       }
     });
     if (failed) std::rethrow_exception(failed);
-    if (!finite) {
-      throw Error(ErrorCode::kCorrupt, checkpoint_.path().string() +
-                                           ": tensor " + tensor.name +
-                                           " has a number that is not finite");
-    }
+    check_finite(tensor, read_finite, written_finite);
     std::swap(encoded, before);
     unwritten = std::span(before).first(static_cast<size_t>(count * row_bytes));
     advance(tensor, first, count);
   }
   write(unwritten);
   return affine;
+}
+
+void TensorStream::check_finite(const RawTensor& tensor,
+                                std::span<const float> read,
+                                std::span<const float> written) const {
+  check_finite(tensor, all_finite(read), all_finite(written));
+}
+
+void TensorStream::check_finite(const RawTensor& tensor, bool read,
+                                bool written) const {
+  if (read && written) return;
+  throw Error(read ? ErrorCode::kUnsupported : ErrorCode::kCorrupt,
+              checkpoint_.path().string() + ": tensor " + tensor.name +
+                  (read ? " has a number too large for what is written"
+                        : " has a number that is not finite"));
 }
 
 void TensorStream::finish(const RawTensor& tensor) {

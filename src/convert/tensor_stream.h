@@ -34,14 +34,21 @@ class TensorStream {
   /// what is returned. With `head_rows`, rows of each so many go out as pairs
   /// (0, d/2, 1, d/2 + 1, ...).
   /// Throws: Error{kCorrupt} for a number that is not finite,
+  /// Error{kUnsupported} for one too large for the encoding's scales,
   /// Error{kCancelled}; as `write`.
   EncodedRows copy(const RawTensor& tensor, Encoding encoding,
                    int64_t head_rows, const Write& write);
 
-  /// Counts a tensor that was read otherwise.
+  /// Of a tensor that is read and written otherwise.
+  /// Throws: Error{kCorrupt} if one of `read`, the tensor's numbers, is not
+  /// finite, Error{kUnsupported} if one of `written`, made of them, is not.
+  void check_finite(const RawTensor& tensor, std::span<const float> read,
+                    std::span<const float> written) const;
+  /// Counts such a tensor.
   void finish(const RawTensor& tensor);
 
  private:
+  void check_finite(const RawTensor& tensor, bool read, bool written) const;
   void advance(const RawTensor& tensor, int64_t first, int64_t count);
   void report();
 

@@ -6,6 +6,7 @@
 #include "carat/error.h"
 #include "quant/decoder.h"
 #include "quant/encoder.h"
+#include "quant/load_le.h"
 
 namespace carat {
 namespace {
@@ -67,6 +68,28 @@ RawTensor EncodedRows::tensor(Encoding encoding, int64_t rows,
     tensor.affine = {kMlxGroup, Encoding::kBF16, scales, biases};
   }
   return tensor;
+}
+
+bool EncodedRows::is_finite(Encoding encoding) const {
+  constexpr uint16_t kBf16 = 0x7f80, kF16 = 0x7c00;  // exponents of all ones
+  const auto check = [](std::span<const std::byte> bytes, int64_t first,
+                        int64_t step, uint16_t exponent) {
+    for (int64_t at = first; at < std::ssize(bytes); at += step) {
+      const auto bits = load_le<uint16_t>(bytes.data() + at);
+      if ((bits & exponent) == exponent) return false;
+    }
+    return true;
+  };
+  if (is_affine(encoding)) {
+    return check(scales, 0, 2, kBf16) && check(biases, 0, 2, kBf16);
+  }
+  if (encoding == Encoding::kF32) return true;
+  if (encoding == Encoding::kBF16) return check(data, 0, 2, kBf16);
+  if (encoding == Encoding::kF16) return check(data, 0, 2, kF16);
+  // What can't be encoded has a NaN for its scale, the first number but here.
+  constexpr int64_t kQ6KScale = 208;
+  return check(data, encoding == Encoding::kQ6_K ? kQ6KScale : 0,
+               encoding_info(encoding).block_bytes, kF16);
 }
 
 bool can_encode(Encoding encoding, int64_t cols) {

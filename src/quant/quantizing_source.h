@@ -22,6 +22,9 @@ struct EncodedRows {
 
   /// A view of them as a tensor.
   RawTensor tensor(Encoding encoding, int64_t rows, int64_t cols) const;
+  /// Whether every number read from them is finite: large ones leave the range
+  /// of an encoding's scales.
+  bool is_finite(Encoding encoding) const;
 };
 
 /// Whether rows of `cols` numbers can be encoded: whole blocks (groups of

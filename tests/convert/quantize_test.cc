@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -20,6 +22,7 @@
 #include "carat/error.h"
 #include "formats/gguf.h"
 #include "model/checkpoint.h"
+#include "tests/model/folder_builder.h"
 
 namespace carat {
 namespace {
@@ -257,6 +260,38 @@ TEST_F(QuantizeTest, ARopeFactorOfSlidingLayersIsRefused) {
     expect_refused([&] { quantize(folder_ / "source", "out", type); },
                    ErrorCode::kUnsupported, "factor of sliding layers");
   }
+}
+
+TEST_F(QuantizeTest, NumbersThatAreLostAreRefused) {
+  const auto set_first = [&](const char* to, const std::string& tensor,
+                             float number) {
+    FolderBuilder folder(kFolders / "text-f32");
+    for (FolderBuilder::Tensor& found : folder.tensors) {
+      if (!found.name.ends_with(tensor)) continue;
+      ASSERT_EQ(found.dtype, "F32");
+      std::memcpy(found.data.data(), &number, sizeof(number));
+    }
+    folder.write(folder_ / to);
+  };
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  set_first("matrix-nan", "layers.1.mlp.up_proj.weight", kNan);
+  set_first("norm-nan", "layers.1.input_layernorm.weight", kNan);
+  set_first("large", "layers.1.mlp.up_proj.weight", 3.4e38f);
+  set_first("fits", "layers.1.mlp.up_proj.weight", 1e30f);
+  for (const char* type :
+       {"q4_0", "q4_k", "q5_k", "q6_k", "q8_0", "bf16", "mlx4", "mlx8"}) {
+    SCOPED_TRACE(type);
+    for (const char* from : {"matrix-nan", "norm-nan"}) {
+      expect_refused([&] { quantize(folder_ / from, "out", type); },
+                     ErrorCode::kCorrupt, "is not finite");
+    }
+    expect_refused([&] { quantize(folder_ / "large", "out", type); },
+                   ErrorCode::kUnsupported, "a number too large");
+    EXPECT_FALSE(fs::exists(folder_ / "out"));
+  }
+  expect_refused([&] { quantize(folder_ / "fits", "out", "q4_0"); },
+                 ErrorCode::kUnsupported, "a number too large");
+  quantize(folder_ / "fits", "out", "bf16");
 }
 
 TEST_F(QuantizeTest, TheSourceStays) {
