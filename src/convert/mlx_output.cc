@@ -14,6 +14,8 @@
 #include "convert/tensor_stream.h"
 #include "convert/vocabulary_arrays.h"
 #include "formats/gguf.h"
+#include "formats/json.h"
+#include "formats/mapped_file.h"
 #include "formats/pending_output.h"
 #include "formats/safetensors_writer.h"
 #include "model/family.h"
@@ -46,8 +48,11 @@ class MlxOutput {
 
   void write() {
     const bool tied = checkpoint_.find("lm_head") == nullptr;
-    Json config = mlx_config_json(config_, bits(), kMlxGroup, tied);
-    if (fs::is_directory(checkpoint_.path())) {
+    const bool from_folder = fs::is_directory(checkpoint_.path());
+    Json config =
+        mlx_config_json(config_, bits(), kMlxGroup, tied,
+                        from_folder ? source_config() : nlohmann::json());
+    if (from_folder) {
       copy_companions();
     } else {
       write_companions(config);
@@ -71,6 +76,12 @@ class MlxOutput {
 
   int bits() const {
     return conversion_.type.encoding == Encoding::kMlx4 ? 4 : 8;
+  }
+
+  nlohmann::json source_config() const {
+    const fs::path path = checkpoint_.path() / "config.json";
+    const MappedFile file(path);
+    return parse_json_object(file.bytes(), path.string());
   }
 
   void write_text(const char* name, const std::string& text) const {

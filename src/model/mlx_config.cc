@@ -56,11 +56,24 @@ void add_gemma3(const ModelConfig& config, Json& json) {
   }
 }
 
-void add_llama(const ModelConfig& config, Json& json) {
-  if (!config.rope_divisors.empty()) {
-    throw Error(ErrorCode::kUnsupported,
-                "config.json can't hold this model's RoPE divisors");
+/// The numbers of Llama 3's RoPE, which `source` has in either dialect.
+Json llama3_scaling(const nlohmann::json& source) {
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const auto found = source.find(key);
+    if (found == source.end() || !found->contains("low_freq_factor")) continue;
+    Json scaling = {{"rope_type", "llama3"}};
+    for (const char* number : {"factor", "low_freq_factor", "high_freq_factor",
+                               "original_max_position_embeddings"}) {
+      scaling[number] = found->at(number);
+    }
+    return scaling;
   }
+  throw Error(ErrorCode::kUnsupported,
+              "config.json can't hold the RoPE divisors of a GGUF file");
+}
+
+void add_llama(const ModelConfig& config, const nlohmann::json& source,
+               Json& json) {
   json["architectures"] = {"LlamaForCausalLM"};
   json["model_type"] = "llama";
   json["hidden_act"] = "silu";
@@ -70,12 +83,15 @@ void add_llama(const ModelConfig& config, Json& json) {
     json["rope_scaling"] = {{"rope_type", "linear"},
                             {"factor", config.layers.front().rope_factor}};
   }
+  if (!config.rope_divisors.empty()) {
+    json["rope_scaling"] = llama3_scaling(source);
+  }
 }
 
 }  // namespace
 
-Json mlx_config_json(const ModelConfig& config, int bits, int group,
-                     bool tied) {
+Json mlx_config_json(const ModelConfig& config, int bits, int group, bool tied,
+                     const nlohmann::json& source) {
   const Json quantization = {
       {"group_size", group}, {"bits", bits}, {"mode", "affine"}};
   Json json = {{"_name_or_path", config.name},
@@ -93,7 +109,7 @@ Json mlx_config_json(const ModelConfig& config, int bits, int group,
   if (config.model_type == "gemma3") {
     add_gemma3(config, json);
   } else if (config.model_type == "llama") {
-    add_llama(config, json);
+    add_llama(config, source, json);
   } else {
     throw Error(ErrorCode::kUnsupported, "model type '" + config.model_type +
                                              "' can't be written as a folder");

@@ -10,10 +10,12 @@ namespace carat {
 
 /// The text model alone, in the keys that mlx-lm and transformers read, with
 /// matrices of affine codes of `bits` bits in groups of `group`. Token ids are
-/// not among them. Throws: Error{kUnsupported} for RoPE that is scaled by more
-/// than a factor.
+/// not among them. `source`: the config.json that `config` was read of, null if
+/// there is none; from it comes what RoPE divisors were made of.
+/// Throws: Error{kUnsupported} for what config.json can't say.
 nlohmann::ordered_json mlx_config_json(const ModelConfig& config, int bits,
-                                       int group, bool tied);
+                                       int group, bool tied,
+                                       const nlohmann::json& source = {});
 
 }  // namespace carat
 

@@ -294,6 +294,28 @@ TEST_F(QuantizeTest, NumbersThatAreLostAreRefused) {
   quantize(folder_ / "fits", "out", "bf16");
 }
 
+TEST_F(QuantizeTest, Llama3RopeCrossesContainers) {
+  change_config(kFolders / "llama-bf16", "source", [](Json& config) {
+    config["rope_scaling"] = {{"rope_type", "llama3"},
+                              {"factor", 8.0},
+                              {"low_freq_factor", 1.0},
+                              {"high_freq_factor", 4.0},
+                              {"original_max_position_embeddings", 64}};
+  });
+  const std::vector<double> divisors =
+      open_checkpoint(folder_ / "source")->config().rope_divisors;
+  ASSERT_FALSE(divisors.empty());
+  EXPECT_EQ(divisors.back(), 8);
+  quantize(folder_ / "source", "mlx8", "mlx8");
+  EXPECT_EQ(open_checkpoint(folder_ / "mlx8")->config().rope_divisors,
+            divisors);
+  quantize(folder_ / "source", "bf16.gguf", "bf16");
+  EXPECT_LT(distance(logits(folder_ / "source"), logits(folder_ / "bf16.gguf")),
+            1e-5);
+  expect_refused([&] { quantize(folder_ / "bf16.gguf", "again", "mlx8"); },
+                 ErrorCode::kUnsupported, "RoPE divisors of a GGUF file");
+}
+
 TEST_F(QuantizeTest, TheSourceStays) {
   const auto refused = [&](const fs::path& from, const std::string& to,
                            const char* type, const char* part) {
