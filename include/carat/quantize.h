@@ -26,8 +26,11 @@ struct QuantizeOptions {
 /// Reads the model at `from` (a GGUF file, a Hugging Face or MLX folder) and
 /// writes its text model to `to`: every matrix dequantised exactly and encoded
 /// anew, with config, tokenizer, chat template and the ids that end a
-/// generation. Memory stays near that of a few rows. `to` appears, on the disk,
-/// when it is complete; a call that ends early, however, leaves it as it was.
+/// generation; of these a GGUF file made from a folder has two, and from a
+/// folder without a tokenizer none of all that but the config. Memory: some
+/// rows a thread, the vocabulary and, for MLX, the scales of one matrix. `to`
+/// appears, on the disk, when it is complete; a call that ends early, however,
+/// leaves it as it was.
 /// Throws: as Engine::load of `from`; Error{kInvalidArgument} (an unknown type,
 /// `to` is there already, or can't be written), Error{kCorrupt} (a weight that
 /// is not finite), Error{kUnsupported} (what the other container can't hold, or
