@@ -109,6 +109,8 @@ class KvStorage {
   const KvLayout& layout() const { return layout_; }
   /// Bytes of one block over all layers, keys and values together.
   virtual int64_t block_bytes() const = 0;
+  /// How many blocks an allocation of device memory holds.
+  virtual int64_t slab_blocks() const { return 1; }
   /// Makes the ids [0, blocks) usable. Throws: Error{kOutOfMemory}.
   virtual void grow(int64_t blocks) = 0;
 

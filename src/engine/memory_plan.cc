@@ -56,13 +56,11 @@ MemoryPlan plan_memory(const Checkpoint& checkpoint, Backend& backend,
       tokens = std::min(
           tokens, part.window + std::min(chunk_tokens, tokens) + kBlockTokens);
     }
-    const int64_t block_bytes = backend
-                                    .make_kv({.layers = part.layers,
-                                              .kv_heads = shape.kv_heads,
-                                              .head_dim = shape.head_dim})
-                                    ->block_bytes();
+    const auto storage = backend.make_kv({.layers = part.layers,
+                                          .kv_heads = shape.kv_heads,
+                                          .head_dim = shape.head_dim});
     (part.window > 0 ? plan.kv_window_bytes : plan.kv_full_bytes) =
-        ceil_div(tokens, kBlockTokens) * block_bytes;
+        planned_kv_bytes(backend, *storage, ceil_div(tokens, kBlockTokens));
   }
   plan.logits_bytes = config.vocab_size * static_cast<int64_t>(sizeof(float));
   plan.workspace_bytes =
@@ -72,6 +70,13 @@ MemoryPlan plan_memory(const Checkpoint& checkpoint, Backend& backend,
   plan.full_mode_workspace_bytes =
       workspace_bytes(backend, config, context_tokens) - plan.logits_bytes;
   return plan;
+}
+
+int64_t planned_kv_bytes(const Backend& backend, const KvStorage& storage,
+                         int64_t blocks) {
+  const int64_t slab = storage.slab_blocks();
+  return ceil_div(blocks, slab) *
+         backend.allocation_bytes(slab * storage.block_bytes());
 }
 
 int64_t planned_bytes(const MemoryPlan& plan) {

@@ -21,6 +21,10 @@ MemoryPlan plan_memory(const Checkpoint& checkpoint, Backend& backend,
                        int64_t context_tokens, int64_t chunk_tokens,
                        const QuantizationType* quantize);
 
+/// What `storage` takes when it has grown to `blocks` >= 0.
+int64_t planned_kv_bytes(const Backend& backend, const KvStorage& storage,
+                         int64_t blocks);
+
 /// What one session takes at its full context, prefilled in chunks.
 int64_t planned_bytes(const MemoryPlan& plan);
 

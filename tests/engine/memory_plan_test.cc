@@ -83,6 +83,44 @@ TEST(MemoryPlanTest, AModelWithoutRoomForABlockIsRefused) {
   }
 }
 
+TEST(MemoryPlanTest, KeysAndValuesTakeWholeSlabs) {
+  class TenAtOnce : public KvStorage {
+   public:
+    TenAtOnce() : KvStorage({.layers = 3, .kv_heads = 2, .head_dim = 40}) {}
+    int64_t block_bytes() const override { return 3 * kMiB; }
+    int64_t slab_blocks() const override { return 10; }
+    void grow(int64_t) override {}
+  };
+  const auto backend = make_backend({.name = "reference", .threads = 1});
+  const auto planned = [&](int64_t blocks) {
+    return planned_kv_bytes(*backend, TenAtOnce(), blocks);
+  };
+  EXPECT_EQ(planned(0), 0);
+  EXPECT_EQ(planned(1), 30 * kMiB);
+  EXPECT_EQ(planned(10), 30 * kMiB);
+  EXPECT_EQ(planned(11), 60 * kMiB);
+}
+
+// Llama 3B's layers, whose blocks of 7 MiB make slabs of 28; skips without a
+// GPU.
+TEST(MemoryPlanTest, CudaSlabsTakeWhatIsPlanned) {
+  std::unique_ptr<Backend> backend;
+  try {
+    backend = make_backend({.name = "cuda", .threads = 1});
+  } catch (const Error& error) {
+    GTEST_SKIP() << "no GPU here: " << error.what();
+  }
+  const auto storage =
+      backend->make_kv({.layers = 28, .kv_heads = 8, .head_dim = 128});
+  const int64_t before = backend->device_memory().value().free_bytes;
+  for (const int64_t blocks : {1, 5, 37, 150}) {
+    storage->grow(blocks);
+    const int64_t taken = before - backend->device_memory().value().free_bytes;
+    EXPECT_LE(taken, planned_kv_bytes(*backend, *storage, blocks)) << blocks;
+    EXPECT_GE(taken, blocks * storage->block_bytes()) << blocks;
+  }
+}
+
 // What is planned of a real file is what loading it takes.
 class MemoryPlanOfAFileTest : public testing::Test {
  protected:
@@ -150,16 +188,16 @@ TEST_F(MemoryPlanOfAFileTest, CudaTakesNoMoreThanIsPlanned) {
             planned_bytes(plan) + before.own_bytes);
 }
 
-TEST_F(MemoryPlanOfAFileTest, CudaEngineChoosesItsContextByMemory) {
-  EngineOptions options;
-  options.backend = "cuda";
-  options.device = 0;
-  std::unique_ptr<Engine> engine;
+TEST_F(MemoryPlanOfAFileTest, CudaEngineTakesTheWholeContextWhereItFits) {
   try {
-    engine = Engine::load(path_, options);
+    make_backend({.name = "cuda", .threads = 1});
   } catch (const Error& error) {
     GTEST_SKIP() << "no GPU here: " << error.what();
   }
+  EngineOptions options;
+  options.backend = "cuda";
+  options.device = 0;
+  const auto engine = Engine::load(path_, options);
   EXPECT_EQ(engine->context_tokens(), engine->config().max_position_embeddings);
 }
 

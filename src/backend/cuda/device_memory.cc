@@ -138,23 +138,21 @@ CudaKv::CudaKv(std::shared_ptr<LaunchQueue> queue, const KvLayout& layout)
       "make_kv: head_dim is not a multiple of 8, or a size is not positive");
   block_bytes_ = int64_t{2} * layout.layers * layout.kv_heads * kBlockTokens *
                  layout.head_dim * 2;
+  // All alike, so that a plan can count them.
+  constexpr int64_t kMostSlabBytes = int64_t{32} << 20;
+  slab_blocks_ = std::max<int64_t>(kMostSlabBytes / block_bytes_, 1);
 }
 
 void CudaKv::grow(int64_t blocks) {
-  // Slabs double, so that a long context takes few allocations and a short one
-  // little memory.
-  constexpr int64_t kMostSlabBytes = int64_t{256} << 20;
   while (this->blocks() < blocks) {
-    const int64_t most = std::max<int64_t>(kMostSlabBytes / block_bytes_, 1);
-    const int64_t count = std::min(
-        std::max(blocks - this->blocks(), std::max<int64_t>(this->blocks(), 4)),
-        most);
     try {
-      add_slab(count);
+      add_slab(slab_blocks_);
     } catch (const Error& error) {
       // Near the end of memory: no more than is needed.
-      const int64_t needed = std::min(blocks - this->blocks(), most);
-      if (error.code() != ErrorCode::kOutOfMemory || needed == count) throw;
+      const int64_t needed = blocks - this->blocks();
+      if (error.code() != ErrorCode::kOutOfMemory || needed >= slab_blocks_) {
+        throw;
+      }
       add_slab(needed);
     }
   }

@@ -86,6 +86,7 @@ class CudaKv : public KvStorage {
  public:
   CudaKv(std::shared_ptr<LaunchQueue> queue, const KvLayout& layout);
   int64_t block_bytes() const override { return block_bytes_; }
+  int64_t slab_blocks() const override { return slab_blocks_; }
   void grow(int64_t blocks) override;
 
   int64_t blocks() const { return static_cast<int64_t>(blocks_.size()); }
@@ -98,6 +99,7 @@ class CudaKv : public KvStorage {
 
   std::shared_ptr<LaunchQueue> queue_;
   int64_t block_bytes_;
+  int64_t slab_blocks_;
   std::vector<DeviceMemory> slabs_;
   std::vector<const uint8_t*> blocks_;
 };
