@@ -98,15 +98,20 @@ struct PullResult {
 /// are checked against their hash and appear whole; the snapshot's weights and
 /// the ref come last. Processes that pull the same file wait for each other.
 /// Calls from several threads are safe.
-/// Throws: HubError; Error{kInvalidArgument} (options, an ambiguous file),
-/// Error{kUnsupported} (nothing there that carat reads), Error{kCancelled}.
+/// Throws: HubError; Error{kInvalidArgument} (options, the name, an ambiguous
+/// file), Error{kUnsupported} (nothing there that carat reads),
+/// Error{kCorrupt} (an answer or index that is no JSON), Error{kCancelled}.
 /// Source: huggingface_hub's cache-system reference; the hub's HTTP API.
 PullResult pull_model(const HubName& name, const HubOptions& options,
                       const PullOptions& pull = {});
 
 /// The path for Engine::load of a model that is in the cache, complete; none if
 /// it is not. Touches no network.
-/// Throws: Error{kInvalidArgument} if several .gguf files match.
+/// Without the list of all files, name.file is never read as a part of a name
+/// but for its end.
+/// Throws: Error{kInvalidArgument} (the name; several .gguf files match),
+/// Error{kUnsupported} (a part of a split file), Error{kCorrupt} and
+/// HubError{kProtocol} (a broken index of shards).
 std::optional<std::filesystem::path> find_pulled_model(
     const HubName& name, const std::filesystem::path& cache);
 

@@ -20,9 +20,14 @@ bool is_there(const fs::path& path) {
   return fs::is_regular_file(path, ignored);
 }
 
-/// Links come in an order that ends with the weights: with them, all is there.
+/// Links come in an order that ends with the weights: with them, all is there
+/// that carat fetched. Other tools may have fetched less.
 bool is_complete_folder(const fs::path& folder) {
   if (!is_there(folder / "config.json")) return false;
+  if (!is_there(folder / "tokenizer.json") &&
+      !is_there(folder / "tokenizer.model")) {
+    return false;
+  }
   if (is_there(folder / kSingleWeights)) return true;
   const fs::path index = folder / kWeightsIndex;
   if (!is_there(index)) return false;
@@ -58,7 +63,8 @@ std::optional<fs::path> find_pulled_model(const HubName& name,
   const std::vector<std::string> names = gguf_files(folder);
   if (names.empty()) return std::nullopt;
   try {
-    return folder / choose_gguf(names, name.file, name.model);
+    return folder /
+           choose_gguf(names, name.file, name.model, GgufReading::kWhole);
   } catch (const HubError& error) {
     if (error.problem() == HubProblem::kNotFound) return std::nullopt;
     throw;

@@ -41,6 +41,37 @@ std::string base_name(const std::string& path) {
   return path.substr(path.rfind('/') + 1);
 }
 
+bool is_delimiter(char c) {
+  return c == '-' || c == '.' || c == '_' || c == '/';
+}
+
+/// Does `part` begin at `at` of `name` where a part begins?
+bool begins_at(const std::string& name, size_t at) {
+  return at == 0 || is_delimiter(name[at - 1]);
+}
+
+/// "q8_0" of "m-q8_0.gguf", not "f16" of "m-bf16.gguf".
+bool is_end_of(const std::string& name, const std::string& part) {
+  for (const std::string& end : {part, part + ".gguf"}) {
+    if (name.ends_with(end) && begins_at(name, name.size() - end.size())) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool is_part_of(const std::string& name, const std::string& part) {
+  for (size_t at = name.find(part); at != name.npos;
+       at = name.find(part, at + 1)) {
+    const size_t end = at + part.size();
+    if (begins_at(name, at) &&
+        (end == name.size() || is_delimiter(name[end]))) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /// "...-00001-of-00003.gguf"?
 bool is_split(const std::string& name) {
   return fnmatch("*-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].*",
@@ -60,9 +91,10 @@ std::string listed(const std::vector<std::string>& names) {
 }
 
 /// Those of `names` that `pattern` means, by the first of its readings that
-/// finds any: the name itself, the glob, the end of the name, a part of it.
+/// finds any: the name itself, the glob, the end of the name and, unless
+/// `whole`, a part of it.
 std::vector<std::string> matching(const std::vector<std::string>& names,
-                                  const std::string& pattern) {
+                                  const std::string& pattern, bool whole) {
   const std::string wanted = lower(pattern);
   const auto pick = [&](auto&& fits) {
     std::vector<std::string> picked;
@@ -81,12 +113,11 @@ std::vector<std::string> matching(const std::vector<std::string>& names,
     });
   }
   found = pick([&](const auto&, const std::string& name) {
-    return name.ends_with(wanted) || name.ends_with("-" + wanted + ".gguf") ||
-           name.ends_with("." + wanted + ".gguf");
+    return is_end_of(name, wanted);
   });
-  if (!found.empty()) return found;
+  if (!found.empty() || whole) return found;
   return pick([&](const auto&, const std::string& name) {
-    return name.find(wanted) != std::string::npos;
+    return is_part_of(name, wanted);
   });
 }
 
@@ -132,8 +163,8 @@ std::vector<std::string> indexed_files(std::string_view index,
 }
 
 std::string choose_gguf(std::span<const std::string> names,
-                        const std::string& pattern,
-                        const std::string& subject) {
+                        const std::string& pattern, const std::string& subject,
+                        GgufReading reading) {
   std::vector<std::string> all;
   for (const std::string& name : names) {
     const std::string folded = lower(name);
@@ -149,7 +180,8 @@ std::string choose_gguf(std::span<const std::string> names,
     throw HubError(HubProblem::kNotFound, subject + ": has no .gguf file");
   }
   const std::vector<std::string> found =
-      pattern.empty() ? all : matching(all, pattern);
+      pattern.empty() ? all
+                      : matching(all, pattern, reading == GgufReading::kWhole);
   if (found.empty()) {
     throw HubError(HubProblem::kNotFound, subject + ": no .gguf file is " +
                                               quote(pattern) +

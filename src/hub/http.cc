@@ -72,7 +72,7 @@ std::string clean_endpoint(const std::string& endpoint) {
   });
   if (!has_scheme || !clean || host_of(url).empty()) {
     throw Error(ErrorCode::kInvalidArgument,
-                "the hub's address is " + quote(endpoint) +
+                "the hub's address is " + quote(without_user(endpoint)) +
                     "; expected one such as https://huggingface.co");
   }
   return url;
@@ -86,6 +86,15 @@ std::string host_of(const std::string& url) {
     host.erase(0, at + 1);
   }
   return lower(host);
+}
+
+std::string without_user(const std::string& url) {
+  const size_t scheme = url.find("://");
+  const size_t first = scheme == url.npos ? 0 : scheme + 3;
+  const size_t end = std::min(url.find_first_of("/?#", first), url.size());
+  const size_t at = url.substr(0, end).rfind('@');
+  if (at == url.npos || at < first) return url;
+  return url.substr(0, first) + url.substr(at + 1);
 }
 
 std::string url_escaped(std::string_view text, bool slashes) {

@@ -94,6 +94,9 @@ std::string clean_endpoint(const std::string& endpoint);
 /// "huggingface.co", "127.0.0.1:8080" of a URL.
 std::string host_of(const std::string& url);
 
+/// `url` without the "user:password@" of its host: for people to see.
+std::string without_user(const std::string& url);
+
 /// `text` with all but letters, digits and "-._~" as %XX; slashes, too, if
 /// `slashes`.
 std::string url_escaped(std::string_view text, bool slashes);

@@ -6,7 +6,8 @@ namespace carat {
 namespace {
 
 std::string gated(const HubOptions& options, const std::string& model) {
-  const std::string page = clean_endpoint(options.endpoint) + "/" + model;
+  const std::string page =
+      without_user(clean_endpoint(options.endpoint)) + "/" + model;
   if (options.token.empty()) {
     return "is gated: accept its terms at " + page +
            " and pull with an access token (HF_TOKEN)";

@@ -30,6 +30,7 @@ PLAIN = {
 }
 SHARDS = {
     "config.json": PLAIN["config.json"],
+    "tokenizer.json": PLAIN["tokenizer.json"],
     "model.safetensors.index.json": json.dumps({"weight_map": {
         "a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}}).encode(),
     "model-1-of-2.safetensors": random.Random(2).randbytes(3 * (1 << 20)),

@@ -50,8 +50,12 @@ TEST_F(PullTroubleTest, ShardsComeWithTheirIndexAndNothingElse) {
   const fs::path snapshot = json::parse(outcome.out)["path"];
   EXPECT_EQ(fs::file_size(snapshot / "model-1-of-2.safetensors"), 3U << 20);
   EXPECT_EQ(fs::file_size(snapshot / "model-2-of-2.safetensors"), 1U << 20);
-  EXPECT_EQ(std::distance(fs::directory_iterator(snapshot), {}), 4);
+  EXPECT_EQ(std::distance(fs::directory_iterator(snapshot), {}), 5);
   const HubName name = parse_hub_name("sharded/m");
+  EXPECT_EQ(find_pulled_model(name, folder_ / "home" / "hub"), snapshot);
+  fs::rename(snapshot / "tokenizer.json", folder_ / "tokenizer.json");
+  EXPECT_FALSE(find_pulled_model(name, folder_ / "home" / "hub"));
+  fs::rename(folder_ / "tokenizer.json", snapshot / "tokenizer.model");
   EXPECT_EQ(find_pulled_model(name, folder_ / "home" / "hub"), snapshot);
   fs::remove(snapshot / "model-2-of-2.safetensors");
   EXPECT_FALSE(find_pulled_model(name, folder_ / "home" / "hub"));

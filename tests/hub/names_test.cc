@@ -6,6 +6,7 @@
 
 #include "carat/hub.h"
 #include "hub/file_choice.h"
+#include "hub/http.h"
 #include "hub/paths.h"
 #include "hub/repo_listing.h"
 
@@ -20,6 +21,20 @@ TEST(HubNameTest, PartsAreParsed) {
   for (const char* bad : {"", "/b", "a/", "a/b/c", "../b", "a/..", "a--b/c",
                           "a/b@", "a/b@../x", "a/b:", "a b/c", "-a/b"}) {
     EXPECT_THROW(parse_hub_name(bad), Error) << bad;
+  }
+}
+
+TEST(HubAddressTest, APasswordIsNotShown) {
+  EXPECT_EQ(without_user("https://user:pass@word@hub.org:8/a@b"),
+            "https://hub.org:8/a@b");
+  EXPECT_EQ(without_user("https://hub.org/a@b"), "https://hub.org/a@b");
+  EXPECT_EQ(without_user("user:password@hub.org"), "hub.org");
+  try {
+    clean_endpoint("ftp://user:password@hub.org");
+    ADD_FAILURE() << "it is taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()).find("password"), std::string::npos)
+        << error.what();
   }
 }
 
@@ -54,6 +69,30 @@ TEST(FileChoiceTest, OneGgufFileIsMeant) {
   EXPECT_EQ(
       choose_gguf(std::vector<std::string>{"a.gguf", "mmproj-a.gguf"}, "", "n"),
       "a.gguf");
+}
+
+TEST(FileChoiceTest, APartOfANameEndsWhereTheNamesPartsDo) {
+  const auto choose = [](const std::string& name, const std::string& pattern,
+                         GgufReading reading) -> std::string {
+    try {
+      return choose_gguf(std::vector<std::string>{name}, pattern, "n", reading);
+    } catch (const HubError& error) {
+      EXPECT_EQ(error.problem(), HubProblem::kNotFound);
+      return "none";
+    }
+  };
+  using enum GgufReading;
+  EXPECT_EQ(choose("m-BF16.gguf", "F16", kPart), "none");
+  EXPECT_EQ(choose("m-BF16.gguf", "F16.gguf", kPart), "none");
+  EXPECT_EQ(choose("m-BF16.gguf", "bf16", kWhole), "m-BF16.gguf");
+  EXPECT_EQ(choose("BF16/m.BF16.gguf", "m.bf16.gguf", kWhole),
+            "BF16/m.BF16.gguf");
+  // Of all of a repository's files, not of those that happen to be there.
+  EXPECT_EQ(choose("m-UD-Q6_K_XL.gguf", "Q6_K", kPart), "m-UD-Q6_K_XL.gguf");
+  EXPECT_EQ(choose("m-UD-Q6_K_XL.gguf", "Q6_K", kWhole), "none");
+  EXPECT_EQ(choose("m-UD-Q6_K_XL.gguf", "*Q6_K*", kWhole), "m-UD-Q6_K_XL.gguf");
+  EXPECT_EQ(choose("m-UD-Q6_K_XL.gguf", "q6_k_xl", kWhole),
+            "m-UD-Q6_K_XL.gguf");
 }
 
 TEST(RepoListingTest, HostileAnswersAreErrors) {
