@@ -114,7 +114,9 @@ class Download {
   }
 
   void drop(Transfers::iterator transfer) {
-    curl_multi_remove_handle(multi_.get(), transfer->request->handle());
+    if (transfer->request != nullptr) {  // none if making it failed
+      curl_multi_remove_handle(multi_.get(), transfer->request->handle());
+    }
     pieces_[transfer->piece].busy = false;
     transfers_.erase(transfer);
   }

@@ -87,7 +87,10 @@ class Pull {
       const CURLcode result = perform(request);
       request.rethrow();
       if (request.problem(result).empty()) {
-        return parse_repo_listing(answer, subject_ + ": the hub's answer");
+        RepoListing listing =
+            parse_repo_listing(answer, subject_ + ": the hub's answer");
+        check_commit(listing);
+        return listing;
       }
       // Without a network, people want to know at once.
       const bool unreachable = result == CURLE_COULDNT_RESOLVE_HOST ||
@@ -99,6 +102,19 @@ class Pull {
       }
       wait(retry_wait(options_, attempt, request.head()),
            request.problem(result));
+    }
+  }
+
+  /// A revision that is a commit must be the one that comes.
+  void check_commit(const RepoListing& listing) const {
+    const std::string& revision = name_.revision;
+    const bool is_commit =
+        revision.size() == 40 &&
+        revision.find_first_not_of("0123456789abcdef") == revision.npos;
+    if (is_commit && listing.commit != revision) {
+      throw HubError(HubProblem::kProtocol,
+                     subject_ + ": the hub's answer is of the commit " +
+                         quote(listing.commit));
     }
   }
 

@@ -70,6 +70,15 @@ TEST_F(PullTest, LiesAndRefusalsAreClearErrors) {
   EXPECT_EQ(run({"pull", "a/b/c"}).exit_code, 2);
 }
 
+TEST_F(PullTest, AnotherCommitThanTheOneAskedForIsRefused) {
+  const Outcome outcome =
+      run({"pull", "good/m@89abcdef0123456789abcdef0123456789abcdef"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.err.find("is of the commit"), std::string::npos)
+      << outcome.err;
+  EXPECT_EQ(run({"pull", std::string("good/m@") + kCommit}).exit_code, 0);
+}
+
 // CARAT_KILL_ROUNDS: how many; 20 without it.
 TEST_F(PullTest, KilledAnywhereItIsAbsentOrCompleteAndTheNextRunCompletes) {
   const char* wanted = std::getenv("CARAT_KILL_ROUNDS");
