@@ -67,9 +67,11 @@ HubOptions hub_options() {
 }
 
 bool hub_is_offline() {
-  const std::string value = variable({"HF_HUB_OFFLINE"});
-  return !value.empty() && value != "0" && value != "false" && value != "no" &&
-         value != "off";
+  std::string value = variable({"HF_HUB_OFFLINE"});
+  for (char& c : value) {
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+  }
+  return value == "1" || value == "ON" || value == "YES" || value == "TRUE";
 }
 
 }  // namespace carat::cli
