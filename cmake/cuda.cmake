@@ -24,12 +24,14 @@ function(carat_find_cuda out)
     endif()
     # The host compiler must suit it, too: what it is asked in a project of its
     # own does not stop this one.
-    set(ENV{CUDAHOSTCXX} ${CMAKE_CXX_COMPILER})
+    if(NOT DEFINED ENV{CUDAHOSTCXX})
+      set(ENV{CUDAHOSTCXX} ${CMAKE_CXX_COMPILER})
+    endif()
     include(CheckLanguage)
     check_language(CUDA)
   endif()
   if(NOT CMAKE_CUDA_COMPILER)
-    set(${out} "$ENV{CUDACXX} does not work with ${CMAKE_CXX_COMPILER}"
+    set(${out} "$ENV{CUDACXX} does not work with $ENV{CUDAHOSTCXX}"
         PARENT_SCOPE)
     return()
   endif()

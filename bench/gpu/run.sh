@@ -15,12 +15,14 @@ if [[ ! -f $build/build.ninja ]]; then
   cmake -G Ninja -B "$build" -DCMAKE_BUILD_TYPE=Release -DCARAT_CUDA=ON \
     -DCARAT_CLI=OFF -DCARAT_EXAMPLES=OFF -DCARAT_HUB=OFF -DCARAT_UTF8PROC=OFF
 fi
-ninja -C "$build" cuda_test model_test gpu_bench
+ninja -C "$build" cuda_test model_test engine_test backend_test gpu_bench
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
 date -u +%F
 
 "$build/cuda_test" --gtest_brief=1
 "$build/model_test" --gtest_brief=1 --gtest_filter='*uda*'
+"$build/engine_test" --gtest_brief=1 --gtest_filter='*uda*'
+"$build/backend_test" --gtest_brief=1 --gtest_filter='RegistryTest.*'
 if command -v compute-sanitizer >/dev/null; then
   some='CudaLinear.Several*:CudaOperations.AttentionAgrees*'
   for tool in memcheck racecheck; do
