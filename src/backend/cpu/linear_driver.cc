@@ -61,7 +61,8 @@ int64_t LinearDriver::prepared_words(const Plan& plan,
 
 int64_t LinearDriver::room_for(const WeightTiles& w, const Plan& plan) const {
   const bool unpacks = kernels_.unpacks_tiles && tuning_.unpacks_tiles;
-  if (!unpacks || plan.rows <= kernels_.chunk_rows) return 0;
+  const bool are_bytes = w.code_bits >= 7;  // already
+  if (!unpacks || are_bytes || plan.rows <= kernels_.chunk_rows) return 0;
   return round_up(unpacked_tile_bytes(w), 64);
 }
 
