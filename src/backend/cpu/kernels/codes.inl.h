@@ -71,7 +71,7 @@ void unpack_tile(const WeightTiles& w, int64_t tile, uint8_t* out) {
   for (int64_t g = 0; g < w.groups; ++g) {
     int64_t header = Scales::kGroupBytes * kTile;
     if (g % record_groups == 0) header += Scales::kRecordBytes * kTile;
-    __builtin_memcpy(out, from, static_cast<size_t>(header));
+    __builtin_memcpy(out, from, static_cast<uint64_t>(header));
     from += header;
     out += header;
     unpack_group<kCodeBits>(from, out);
