@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -16,6 +15,7 @@
 #include "carat/engine.h"
 #include "carat/error.h"
 #include "convert/vocabulary_arrays.h"
+#include "tests/protobuf_bytes.h"
 #include "text/byte_level.h"
 #include "text/tokenizer_loader.h"
 
@@ -169,30 +169,12 @@ TEST_F(VocabularyTest, BytesThatAreNotUtf8BecomeText) {
   EXPECT_EQ(tokenizer->piece(262), "<\xef\xbf\xbd>");
 }
 
-void put_varint(std::string& out, uint64_t value) {
-  for (; value >= 0x80; value >>= 7) {
-    out += static_cast<char>((value & 0x7F) | 0x80);
-  }
-  out += static_cast<char>(value);
-}
-void put(std::string& out, uint32_t field, uint64_t value) {
-  put_varint(out, field << 3);
-  put_varint(out, value);
-}
-void put(std::string& out, uint32_t field, const std::string& bytes) {
-  put_varint(out, (field << 3) | 2);
-  put_varint(out, bytes.size());
-  out += bytes;
-}
-
 TEST_F(VocabularyTest, ATokenizerModelBecomesAGgufVocabulary) {
   std::string bytes;
   const auto add = [&](const std::string& text, float score, uint64_t type) {
     std::string piece;
     put(piece, 1, text);
-    put_varint(piece, (2 << 3) | 5);
-    const auto bits = std::bit_cast<uint32_t>(score);
-    for (int i = 0; i < 4; ++i) piece += static_cast<char>(bits >> (8 * i));
+    put(piece, 2, score);
     put(piece, 3, type);
     put(bytes, 1, piece);
   };
@@ -207,13 +189,13 @@ TEST_F(VocabularyTest, ATokenizerModelBecomesAGgufVocabulary) {
   add("\xe2\x96\x81", -5, 1);
   add("<tag>", 0, 4);
   std::string trainer;
-  put(trainer, 3, 2);
-  put(trainer, 35, 1);
+  put(trainer, 3, uint64_t{2});
+  put(trainer, 35, uint64_t{1});
   put(bytes, 2, trainer);
   std::string normalizer;
   put(normalizer, 1, std::string("identity"));
-  put(normalizer, 3, 0);
-  put(normalizer, 4, 0);
+  put(normalizer, 3, uint64_t{0});
+  put(normalizer, 4, uint64_t{0});
   put(bytes, 3, normalizer);
 
   const fs::path path = write_text("tokenizer.model", bytes);

@@ -1,12 +1,12 @@
 // tokenizer.model files, written byte by byte.
 #include <gtest/gtest.h>
 
-#include <bit>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "carat/error.h"
+#include "tests/protobuf_bytes.h"
 #include "tests/text/golden_tokenizers.h"
 #include "tests/text/small_tokenizers.h"
 
@@ -14,27 +14,6 @@ namespace carat {
 namespace {
 
 using Ids = std::vector<int32_t>;
-
-void put_varint(std::string& out, uint64_t value) {
-  for (; value >= 0x80; value >>= 7) {
-    out += static_cast<char>((value & 0x7F) | 0x80);
-  }
-  out += static_cast<char>(value);
-}
-void put(std::string& out, uint32_t field, uint64_t value) {
-  put_varint(out, field << 3);
-  put_varint(out, value);
-}
-void put(std::string& out, uint32_t field, const std::string& bytes) {
-  put_varint(out, (field << 3) | 2);
-  put_varint(out, bytes.size());
-  out += bytes;
-}
-void put(std::string& out, uint32_t field, float value) {
-  put_varint(out, (field << 3) | 5);
-  const auto bits = std::bit_cast<uint32_t>(value);
-  for (int i = 0; i < 4; ++i) out += static_cast<char>(bits >> (8 * i));
-}
 
 /// Gemma's settings; tests change what they like.
 struct Model {
