@@ -45,9 +45,9 @@ struct WeightTiles {
   bool has_super_blocks;
 };
 
-/// Bytes of a tile of `w` with a byte a code.
+/// Bytes of a tile of `w`, of codes below 7 bits, with a byte a code.
 inline int64_t unpacked_tile_bytes(const WeightTiles& w) {
-  return w.tile_bytes + w.groups * kTile * kGroup;
+  return w.tile_bytes + w.groups * kTile * kGroup * (8 - w.code_bits) / 8;
 }
 
 /// int8 activations [rows, groups * 32]: x = scale * code.

@@ -100,12 +100,11 @@ struct Rows {
 // Column `index` of the scales (or biases) [rows, width] of one record: [32]
 // f16. Returns the end.
 uint8_t* pack_halves(const std::vector<float>& values, int64_t width,
-                     int64_t index, const Rows& rows, const float* factors,
+                     int64_t index, const Rows& rows, const float* inverses,
                      uint8_t* out) {
   uint16_t halves[kTile] = {};
   for (int64_t n = 0; n < rows.count; ++n) {
-    // Exact: factors are powers of two.
-    halves[n] = f32_to_f16(finite(values[n * width + index]) / factors[n]);
+    halves[n] = f32_to_f16(finite(values[n * width + index]) * inverses[n]);
   }
   std::memcpy(out, halves, sizeof(halves));
   return out + sizeof(halves);
@@ -175,12 +174,14 @@ void pack_tile(const Rows& rows, const WeightTiles& w, float* factors,
                uint8_t* out) {
   const QuantizedMatrix& m = rows.matrix;
   const int64_t groups = m.groups();
+  float inverses[kTile];
   for (int64_t n = 0; n < rows.count; ++n) {
     const float* biases = w.has_bias ? &m.biases[n * groups] : nullptr;
     // A super-block's scale is an f16 in every format that has them.
     factors[n] = w.has_super_blocks
                      ? 1.0f
                      : row_factor(&m.scales[n * groups], biases, groups);
+    inverses[n] = 1 / factors[n];  // exact: a power of two
   }
   const std::vector<float>& scales =
       w.has_super_blocks ? m.super_scales : m.scales;
@@ -190,9 +191,9 @@ void pack_tile(const Rows& rows, const WeightTiles& w, float* factors,
   for (int64_t g = 0; g < w.groups; ++g) {
     if (g % record_groups(w) == 0) {
       const int64_t record = g / record_groups(w);
-      out = pack_halves(scales, width, record, rows, factors, out);
+      out = pack_halves(scales, width, record, rows, inverses, out);
       if (w.has_bias) {
-        out = pack_halves(biases, width, record, rows, factors, out);
+        out = pack_halves(biases, width, record, rows, inverses, out);
       }
     }
     if (w.has_super_blocks) {

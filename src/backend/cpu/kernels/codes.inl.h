@@ -47,6 +47,23 @@ struct Scaling {
   static constexpr int kGroupBytes = kSuper ? kSteps * (kBias ? 2 : 1) : 0;
 };
 
+// body(Scaling<...>()) for the scales of `w`; super-blocks only where some can
+// be, since every kind is another kernel.
+template <bool kCanBeSuper, class Body>
+auto with_scaling(const WeightTiles& w, const Body& body) {
+  const auto with_bias = [&]<int kSteps, bool kSuper>() {
+    return w.has_bias ? body(Scaling<kSteps, true, kSuper>())
+                      : body(Scaling<kSteps, false, kSuper>());
+  };
+  if constexpr (kCanBeSuper) {
+    if (w.has_super_blocks) {
+      return w.steps == 2 ? with_bias.template operator()<2, true>()
+                          : with_bias.template operator()<1, true>();
+    }
+  }
+  return with_bias.template operator()<1, false>();
+}
+
 // Bytes of the codes of a group of a tile, unpacked.
 constexpr int64_t kByteCodes = kTile * kGroup;
 
@@ -84,16 +101,9 @@ using UnpackTile = void (*)(const WeightTiles& w, int64_t tile, uint8_t* out);
 
 template <int kCodeBits>
 UnpackTile unpack_of_bits(const WeightTiles& w) {
-  if (w.has_super_blocks && w.steps == 2) {
-    return w.has_bias ? unpack_tile<kCodeBits, Scaling<2, true, true>>
-                      : unpack_tile<kCodeBits, Scaling<2, false, true>>;
-  }
-  if (w.has_super_blocks) {
-    return w.has_bias ? unpack_tile<kCodeBits, Scaling<1, true, true>>
-                      : unpack_tile<kCodeBits, Scaling<1, false, true>>;
-  }
-  return w.has_bias ? unpack_tile<kCodeBits, Scaling<1, true, false>>
-                    : unpack_tile<kCodeBits, Scaling<1, false, false>>;
+  return with_scaling<true>(w, [](auto scales) -> UnpackTile {
+    return unpack_tile<kCodeBits, decltype(scales)>;
+  });
 }
 
 UnpackTile unpack_of(const WeightTiles& w) {

@@ -245,22 +245,13 @@ void fill_kernels(ChunkKernels& kernels) {
 
 template <int kCodeBits>
 ChunkKernels kernels_of_bits(const WeightTiles& w) {
-  ChunkKernels kernels;
-  if constexpr (kCodeBits < 7 || (kCodeBits == 7 && kUnpacksTiles)) {
-    if (w.has_super_blocks && w.steps == 2) {
-      w.has_bias ? fill_kernels<kCodeBits, Scaling<2, true, true>>(kernels)
-                 : fill_kernels<kCodeBits, Scaling<2, false, true>>(kernels);
-      return kernels;
-    }
-    if (w.has_super_blocks) {
-      w.has_bias ? fill_kernels<kCodeBits, Scaling<1, true, true>>(kernels)
-                 : fill_kernels<kCodeBits, Scaling<1, false, true>>(kernels);
-      return kernels;
-    }
-  }
-  w.has_bias ? fill_kernels<kCodeBits, Scaling<1, true, false>>(kernels)
-             : fill_kernels<kCodeBits, Scaling<1, false, false>>(kernels);
-  return kernels;
+  constexpr bool kCanBeSuper =
+      kCodeBits < 7 || (kCodeBits == 7 && kUnpacksTiles);
+  return with_scaling<kCanBeSuper>(w, [](auto scales) {
+    ChunkKernels kernels;
+    fill_kernels<kCodeBits, decltype(scales)>(kernels);
+    return kernels;
+  });
 }
 
 ChunkKernels kernels_for(const WeightTiles& w) {

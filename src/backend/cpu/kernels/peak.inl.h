@@ -11,8 +11,9 @@ int64_t peak_dots(int64_t iterations) {
   uint8_t codes[kCodes * 64];
   int8_t x[kTurns * kQuads * 4];
   for (int i = 0; i < kCodes * 64; ++i) codes[i] = static_cast<uint8_t>(i % 15);
-  for (int i = 0; i < kTurns * kQuads * 4; ++i)
+  for (int i = 0; i < kTurns * kQuads * 4; ++i) {
     x[i] = static_cast<int8_t>(i - 99);
+  }
   Codes c[kCodes];
   DotSum<4> sums[kCodes][kQuads];
   CARAT_UNROLL
@@ -23,7 +24,7 @@ int64_t peak_dots(int64_t iterations) {
   }
   for (int64_t i = 0; i < iterations; i += kTurns) {
     // Many turns at once, since a compiler may move the sums from register to
-    // register between iterations; their bytes are nothing it knows.
+    // register between iterations; of activations that it does not know.
     const int8_t* bytes = x;
     asm volatile("" : "+r"(bytes));
     CARAT_UNROLL
