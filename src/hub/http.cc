@@ -78,16 +78,6 @@ std::string clean_endpoint(const std::string& endpoint) {
   return url;
 }
 
-std::string host_of(const std::string& url) {
-  const size_t scheme = url.find("://");
-  const size_t first = scheme == url.npos ? 0 : scheme + 3;
-  std::string host = url.substr(first, url.find_first_of("/?#", first) - first);
-  if (const size_t at = host.rfind('@'); at != host.npos) {
-    host.erase(0, at + 1);
-  }
-  return lower(host);
-}
-
 std::string without_user(const std::string& url) {
   const size_t scheme = url.find("://");
   const size_t first = scheme == url.npos ? 0 : scheme + 3;
@@ -95,6 +85,13 @@ std::string without_user(const std::string& url) {
   const size_t at = url.substr(0, end).rfind('@');
   if (at == url.npos || at < first) return url;
   return url.substr(0, first) + url.substr(at + 1);
+}
+
+std::string host_of(const std::string& url) {
+  const std::string plain = without_user(url);
+  const size_t scheme = plain.find("://");
+  const size_t first = scheme == plain.npos ? 0 : scheme + 3;
+  return lower(plain.substr(first, plain.find_first_of("/?#", first) - first));
 }
 
 std::string url_escaped(std::string_view text, bool slashes) {

@@ -16,6 +16,7 @@
 #include "hub/file_system.h"
 #include "hub/model_name.h"
 #include "hub/part_file.h"
+#include "hub/paths.h"
 #include "hub/pull_monitor.h"
 #include "hub/repo_cache.h"
 
@@ -107,11 +108,7 @@ class Pull {
 
   /// A revision that is a commit must be the one that comes.
   void check_commit(const RepoListing& listing) const {
-    const std::string& revision = name_.revision;
-    const bool is_commit =
-        revision.size() == 40 &&
-        revision.find_first_not_of("0123456789abcdef") == revision.npos;
-    if (is_commit && listing.commit != revision) {
+    if (is_commit(name_.revision) && listing.commit != name_.revision) {
       throw HubError(HubProblem::kProtocol,
                      subject_ + ": the hub's answer is of the commit " +
                          quote(listing.commit));
