@@ -17,6 +17,7 @@
 #include "convert/vocabulary_arrays.h"
 #include "tests/protobuf_bytes.h"
 #include "text/byte_level.h"
+#include "text/token_table.h"
 #include "text/tokenizer_loader.h"
 
 namespace carat {
@@ -24,8 +25,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Ids = std::vector<int32_t>;
-
-constexpr int32_t kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4;
 
 class VocabularyTest : public testing::Test {
  protected:
