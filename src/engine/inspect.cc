@@ -33,7 +33,8 @@ ModelInfo inspect_model(const std::filesystem::path& path,
   info.plan = plan_memory(
       *checkpoint, *backend,
       choose_context_tokens(optional(context_tokens), info.config),
-      choose_chunk_tokens(optional(chunk_tokens), std::nullopt, info.config),
+      choose_chunk_tokens(optional(chunk_tokens),
+                          backend->measured_chunk_tokens(), info.config),
       nullptr);
   return info;
 }

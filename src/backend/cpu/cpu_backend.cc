@@ -59,14 +59,14 @@ class CpuBackend : public Backend {
   CpuBackend(const KernelTable& kernels, int threads, bool pin)
       : kernels_(kernels),
         pool_(threads, pin),
-        linear_(pool_, kernels),
+        linear_(pool_, kernels, tuning_),
         attention_(pool_, kernels) {}
 
   std::string name() const override {
     return std::string("cpu ") + kernels_.name;
   }
   std::optional<int64_t> measured_chunk_tokens() const override {
-    return cpu::machine_tuning().chunk_tokens;
+    return tuning_.chunk_tokens;
   }
   int threads() const override { return pool_.size(); }
 
@@ -329,6 +329,7 @@ class CpuBackend : public Backend {
   }
 
   const KernelTable& kernels_;
+  const cpu::Tuning tuning_ = cpu::machine_tuning();
   ThreadPool pool_;
   cpu::WeightMemory weight_memory_;
   cpu::LinearDriver linear_;

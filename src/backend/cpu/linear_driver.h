@@ -29,7 +29,7 @@ struct LinearPiece {
 class LinearDriver {
  public:
   LinearDriver(ThreadPool& pool, const KernelTable& kernels,
-               const Tuning& tuning = machine_tuning())
+               const Tuning& tuning)
       : pool_(pool),
         kernels_(kernels),
         tuning_(tuning),
