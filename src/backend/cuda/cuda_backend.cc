@@ -296,10 +296,6 @@ class CudaBackend : public Backend {
     call.group = group;
     call.group_inverse = ((1 << 16) + group - 1) / group;
     const int64_t splits = round_up(most_blocks, kSplitStep);
-    const int64_t partial_bytes = static_cast<int64_t>(sequences.size()) *
-                                  shape.kv_heads * splits *
-                                  partial_floats(shape.head_dim, kFewQueries) *
-                                  static_cast<int64_t>(sizeof(float));
     const bool are_few = most_rows * group <= kFewQueries;
     const bool is_tensor =
         !are_few && tensor_attention_supports(traits_, shape.head_dim);
@@ -310,12 +306,9 @@ class CudaBackend : public Backend {
     const auto count = static_cast<int64_t>(tiles.size());
     const bool is_joint = are_few && cut_joint(traits_, call, splits);
     const bool is_split =
-        are_few && !is_joint && partial_bytes <= kMostPartialBytes;
-    if (is_split) {
-      fit_partials(partial_bytes);
-      call.partials = reinterpret_cast<float*>(partials_.data());
-      call.splits = static_cast<int32_t>(splits);
-    }
+        are_few && !is_joint &&
+        give_partials(call, std::ssize(sequences) * shape.kv_heads, splits,
+                      shape.head_dim, kFewQueries);
     const bool is_tensor_split =
         is_tensor && cut_tensor(call, sequences, shape, tiles);
 
@@ -444,15 +437,20 @@ class CudaBackend : public Backend {
     }
     const int64_t splits = round_up(most, kSplitStep);
     const int64_t tile_heads = std::ssize(tiles) * shape.kv_heads;
+    return tensor_split_pays(traits_, tile_heads, most, all * shape.kv_heads) &&
+           give_partials(call, tile_heads, splits, shape.head_dim,
+                         kTensorQueries);
+  }
+
+  // Room for what `splits` parts of each tile's keys give, for up to `queries`
+  // queries: not if that is too much.
+  bool give_partials(AttentionCall& call, int64_t tile_heads, int64_t splits,
+                     int head_dim, int queries) {
     const int64_t bytes = tile_heads * splits *
-                          partial_floats(shape.head_dim, kTensorQueries) *
+                          partial_floats(head_dim, queries) *
                           static_cast<int64_t>(sizeof(float));
-    if (bytes > kMostPartialBytes ||
-        !tensor_split_pays(traits_, tile_heads, most, all * shape.kv_heads)) {
-      return false;
-    }
-    fit_partials(bytes);
-    call.partials = reinterpret_cast<float*>(partials_.data());
+    if (bytes > kMostPartialBytes) return false;
+    call.partials = fit_partials(bytes);
     call.splits = static_cast<int32_t>(splits);
     return true;
   }
@@ -473,9 +471,8 @@ class CudaBackend : public Backend {
     if (is_wide) {
       const WideSplit split = plan_wide_split(traits_, call, gated);
       if (split.parts > 1 && split.partial_bytes <= kMostPartialBytes) {
-        fit_partials(split.partial_bytes);
         call.k_parts = split.parts;
-        call.partials = {reinterpret_cast<float*>(partials_.data()),
+        call.partials = {fit_partials(split.partial_bytes),
                          round_up(call.pieces[0].weight.rows, 4)};
       }
       launch_linear_wide(*queue_, traits_, call, bits, gated);
@@ -519,10 +516,12 @@ class CudaBackend : public Backend {
   }
 
   // Before anything is staged for the launch that uses them: may flush.
-  void fit_partials(int64_t bytes) {
-    if (partials_.bytes() >= bytes) return;
-    partials_ = {};  // before the new one; waits for its users
-    partials_ = DeviceMemory(queue_, bytes, "partial results");
+  float* fit_partials(int64_t bytes) {
+    if (partials_.bytes() < bytes) {
+      partials_ = {};  // before the new one; waits for its users
+      partials_ = DeviceMemory(queue_, bytes, "partial results");
+    }
+    return reinterpret_cast<float*>(partials_.data());
   }
 
   std::string name_;
