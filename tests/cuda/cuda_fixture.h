@@ -93,8 +93,10 @@ class RandomWeights : public WeightSource {
     constexpr float kUnit = 0x1p-8f;
     const size_t at = group_of(i);
     float bias = 0, centre = static_cast<float>(layout().zero_point);
+    const float most = layout().bits <= 4 ? 7 : 127;
     const bool fits =
-        layout().bits <= 4 || (1 << layout().bits) - 1 - centre <= 127;
+        centre <= most + 1 &&
+        static_cast<float>((1 << layout().bits) - 1) - centre <= most;
     if (layout().has_bias || !fits) {
       const float middle = static_cast<float>(1 << (layout().bits - 1));
       bias = matrix_.scales[at] * (middle - centre) +

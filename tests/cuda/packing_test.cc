@@ -50,7 +50,7 @@ struct Packed {
       const uint32_t word =
           word_at(bytes, base + lane * 16 + static_cast<size_t>(step) * 4);
       const int64_t bit = 4 * (high + 2 * upper) + 16 * odd;
-      return static_cast<int>(word >> bit & 15u) - tiles.centre;
+      return static_cast<int>(word >> bit & 15u) - kCentre4;
     }
     const size_t plane = base + static_cast<size_t>(step / 2) * 512;
     const uint32_t word =

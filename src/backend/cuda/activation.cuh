@@ -14,20 +14,33 @@ __device__ __forceinline__ float fast_exp(float x) {
   return result;
 }
 
+// 1 / x by the special-function unit, within 1 ulp.
+__device__ __forceinline__ float fast_reciprocal(float x) {
+  float result;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
 // x / (1 + exp(-2 u)) with u = sqrt(2 / pi) (x + 0.044715 x^3): GELU's tanh
 // form without the cancellation.
 __device__ __forceinline__ float gelu_tanh(float x) {
   const float inner =
       __fmaf_rn(__fmul_rn(x, x), -0x1.2444f2p-4f, -0x1.988454p+0f);
-  return __fdiv_rn(x, __fadd_rn(1.0f, fast_exp(__fmul_rn(x, inner))));
+  return __fmul_rn(
+      x, fast_reciprocal(__fadd_rn(1.0f, fast_exp(__fmul_rn(x, inner)))));
 }
 
 __device__ __forceinline__ float silu(float x) {
-  return __fdiv_rn(x, __fadd_rn(1.0f, fast_exp(-x)));
+  return __fmul_rn(x, fast_reciprocal(__fadd_rn(1.0f, fast_exp(-x))));
+}
+
+template <bool kIsSilu>
+__device__ __forceinline__ float gated(float gate, float up) {
+  return __fmul_rn(kIsSilu ? silu(gate) : gelu_tanh(gate), up);
 }
 
 __device__ __forceinline__ float gated(float gate, float up, bool is_silu) {
-  return __fmul_rn(is_silu ? silu(gate) : gelu_tanh(gate), up);
+  return is_silu ? gated<true>(gate, up) : gated<false>(gate, up);
 }
 
 }  // namespace carat::cuda

@@ -34,6 +34,18 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, int parity) {
       "r"(parity)
       : "memory");
 }
+// Whether it is, now or soon.
+__device__ __forceinline__ bool barrier_test(uint32_t barrier, int parity) {
+  uint32_t done;
+  asm volatile(
+      "{.reg .pred done;\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, done;}\n"
+      : "=r"(done)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return done != 0;
+}
 // 16-byte aligned, a multiple of 16 bytes; counts on the barrier.
 __device__ __forceinline__ void bulk_copy(uint32_t to, const void* from,
                                           int bytes, uint32_t barrier) {

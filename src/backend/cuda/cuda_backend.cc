@@ -177,22 +177,24 @@ class CudaBackend : public Backend {
               "linear: shapes differ");
     }
     if (input.rows == 0) return;
-    // Weights of the same width share a launch.
+    // Weights of the same width, with biases or without, share a launch.
     for (const int bits : {4, 8}) {
-      LinearCall call = begin_call(in);
-      const auto flush = [&] {
-        if (call.piece_count > 0) launch_linear(call, bits, false);
-        call = begin_call(in);
-      };
-      for (const LinearOutput& output : outputs) {
-        const WeightTiles& tiles = own_matrix(*output.weight).tiles();
-        if (tiles.bits != bits) continue;
-        call.pieces[call.piece_count++] = {tiles, rows_of(output.output),
-                                           call.tile_count};
-        call.tile_count += static_cast<int32_t>(tile_row_count(tiles));
-        if (call.piece_count == kMostPieces) flush();
+      for (const int has_bias : {0, 1}) {
+        LinearCall call = begin_call(in);
+        const auto flush = [&] {
+          if (call.piece_count > 0) launch_linear(call, bits, false);
+          call = begin_call(in);
+        };
+        for (const LinearOutput& output : outputs) {
+          const WeightTiles& tiles = own_matrix(*output.weight).tiles();
+          if (tiles.bits != bits || tiles.has_bias != has_bias) continue;
+          call.pieces[call.piece_count++] = {tiles, rows_of(output.output),
+                                             call.tile_count};
+          call.tile_count += static_cast<int32_t>(tile_row_count(tiles));
+          if (call.piece_count == kMostPieces) flush();
+        }
+        flush();
       }
-      flush();
     }
   }
 
@@ -463,12 +465,8 @@ class CudaBackend : public Backend {
   }
 
   void launch_linear(LinearCall call, int bits, bool gated) {
-    bool is_wide =
-        call.rows >= kWideRows && traits_.has_wgmma && bits != kMixedBits;
-    for (int i = 0; i < call.piece_count; ++i) {
-      is_wide = is_wide && wide_supports(call.pieces[i].weight);
-    }
-    if (is_wide) {
+    if (call.rows >= kWideRows && traits_.has_wgmma && bits != kMixedBits &&
+        wide_supports(call)) {
       const WideSplit split = plan_wide_split(traits_, call, gated);
       if (split.parts > 1 && split.partial_bytes <= kMostPartialBytes) {
         call.k_parts = split.parts;

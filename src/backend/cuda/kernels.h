@@ -60,7 +60,6 @@ struct LinearCall {
   int32_t rows = 0;
   int32_t is_silu = 0;
   ActivationSlab gated_out;
-  int32_t stages = 0;   ///< linear_wide: depth of its ring
   int32_t k_parts = 1;  ///< linear_wide: thread blocks that share a tile's K
   Rows partials;        ///< and their sums: [slot][rows][N]
   int32_t parts = 1;    ///< linear_small: thread blocks that share a slice
@@ -73,8 +72,9 @@ inline constexpr int kMixedBits = 0;
 /// For few rows, and for devices without wgmma.
 void launch_linear_small(LaunchQueue& queue, const DeviceTraits& device,
                          LinearCall call, int bits, bool gated);
-/// Whether the wide kernels take weights with groups of this size.
-bool wide_supports(const WeightTiles& weight);
+/// Whether the wide kernels take the weights of a call: of groups of this size,
+/// and all of them with biases or none.
+bool wide_supports(const LinearCall& call);
 /// In how many parts launch_linear_wide had better split K, 1: in none; and the
 /// bytes of partial sums that `call.partials` then needs room for.
 struct WideSplit {

@@ -109,8 +109,8 @@ struct TilePart {
 // instructions. kGroupSteps: steps that share a scale.
 template <int kBits, int kTiles, bool kBias, int kGroupSteps>
 __device__ __forceinline__ void multiply_steps(const uint8_t* weights,
-                                               int slice_bytes, uint32_t centre,
-                                               int count, uint32_t activations,
+                                               int slice_bytes, int count,
+                                               uint32_t activations,
                                                uint32_t zeros, int rows,
                                                float (&sum)[kTiles][4]) {
   const int lane = threadIdx.x % 32;
@@ -152,7 +152,7 @@ __device__ __forceinline__ void multiply_steps(const uint8_t* weights,
                        present.biases[s / kGroupSteps]);
       }
       uint32_t a[4];
-      expand<kBits>(present.codes, s, scale, centre, a);
+      expand<kBits, kBias>(present.codes, s, scale, a);
 #pragma unroll
       for (int j = 0; j < kTiles; ++j) {
         mma_bf16(sum[j], a, b[j][s / 2][2 * (s % 2)],
@@ -168,12 +168,10 @@ __device__ __forceinline__ void multiply_range(const WeightTiles& weight,
                                                int count, uint32_t activations,
                                                uint32_t zeros, int rows,
                                                float (&sum)[kTiles][4]) {
-  const uint32_t centre = centre_pair(weight);
   const auto run = [&](auto bias, auto steps) {
     multiply_steps<kBits, kTiles, decltype(bias)::value,
-                   decltype(steps)::value>(weights, weight.slice_bytes, centre,
-                                           count, activations, zeros, rows,
-                                           sum);
+                   decltype(steps)::value>(weights, weight.slice_bytes, count,
+                                           activations, zeros, rows, sum);
   };
   const std::integral_constant<int, 1> one;
   const std::integral_constant<int, 2> two;

@@ -10,12 +10,16 @@
 namespace carat::cuda {
 namespace {
 
-// What a tile costs, in cycles: a k tile takes the tensor cores 4 a column, but
-// expanding its weights takes a while too; then filling the pipeline, storing.
-constexpr int64_t kColumnCycles = 4;
-constexpr int64_t kExpandCycles = 240;
-constexpr int64_t kTileCycles = 1500;
+// What a thread block takes, in cycles as measured on an H100: a k tile keeps
+// the tensor cores busy for 4 a column, but expanding its weights beside them
+// takes a while too; then filling the pipeline and storing.
+constexpr int64_t kTileCycles = 2500;
 constexpr int64_t kStoreCycles = 8;  // a column
+
+int64_t block_cycles(int64_t k_tiles, int width) {
+  return k_tiles * (250 + 3 * width) + kTileCycles + kStoreCycles * width;
+}
+
 constexpr int kThreads = 384;
 // Built for another target than sm_90a, the kernels are empty.
 constexpr int kLeastWideRegisters = 64;
@@ -26,9 +30,7 @@ int best_width(const LinearCall& call, int64_t pairs, int processors) {
   for (const int width : kWidths) {
     const int64_t tiles = pairs * ((call.rows + width - 1) / width);
     const int64_t rounds = (tiles + processors - 1) / processors;
-    const int64_t k_tile = std::max(kColumnCycles * width, kExpandCycles);
-    const int64_t cost = rounds * (call.input.k_tiles * k_tile + kTileCycles +
-                                   kStoreCycles * width);
+    const int64_t cost = rounds * block_cycles(call.input.k_tiles, width);
     // Of equals the wider one: it expands weights less often.
     if (cost <= least) {
       least = cost;
@@ -44,31 +46,15 @@ int ranges_of(const LinearCall& call) {
 // Of the partial sums: the first part leaves one, the others one a range.
 int slots_of(int ranges, int parts) { return ranges - ranges / parts + 1; }
 
-// What one thread block takes for `k_tiles` as measured (docs/performance.md):
-// it waits for itself, so narrow tiles cost as much as wider ones.
-int64_t block_cycles(int64_t k_tiles, int width) {
-  return k_tiles * std::max<int64_t>(480, 6 * width) + kTileCycles +
-         kStoreCycles * width;
-}
-
-// Gives `call` as deep a ring as fits; returns the shared memory it takes.
-int fit_ring(const DeviceTraits& device, LinearCall& call, int width,
-             bool gated) {
-  const WideLayout layout = wide_layout(call, width, gated);
-  call.stages = std::min(
-      kMostStages, (device.shared_bytes - kBarrierBytes) / layout.stage_bytes);
-  return kBarrierBytes + call.stages * layout.stage_bytes;
-}
-
 void launch_split(LaunchQueue& queue, const DeviceTraits& device,
                   LinearCall call, int bits) {
-  const int shared_bytes = fit_ring(device, call, kSplitWidth, false);
+  const bool has_bias = call.pieces[0].weight.has_bias != 0;
   const int pairs = (call.tile_count + 1) / 2;
   const int columns = (call.rows + kSplitWidth - 1) / kSplitWidth;
-  queue.launch(bits == 4 ? split_kernel_4() : split_kernel_8(),
+  queue.launch(bits == 4 ? split_kernel_4(has_bias) : split_kernel_8(has_bias),
                {dim3(static_cast<unsigned>(std::min(
                     device.processors, pairs * columns * call.k_parts))),
-                kThreads, shared_bytes},
+                kThreads, WideRing(bits, kSplitWidth).shared_bytes()},
                call);
   const LinearPiece& piece = call.pieces[0];
   launch_join(
@@ -122,34 +108,39 @@ void launch_linear_wide(LaunchQueue& queue, const DeviceTraits& device,
   const int pairs = gated ? call.tile_count : (call.tile_count + 1) / 2;
   const int width = best_width(call, pairs, device.processors);
   const int columns = (call.rows + width - 1) / width;
-  const int shared_bytes = fit_ring(device, call, width, gated);
-  const WideKernel kernel =
-      bits == 4 ? wide_kernel_4(width, gated) : wide_kernel_8(width, gated);
+  const bool has_bias = call.pieces[0].weight.has_bias != 0;
+  const WideKernel kernel = bits == 4 ? wide_kernel_4(width, gated, has_bias)
+                                      : wide_kernel_8(width, gated, has_bias);
   queue.launch(kernel,
                {dim3(static_cast<unsigned>(
                     std::min(device.processors, pairs * columns))),
-                kThreads, shared_bytes},
+                kThreads, WideRing(bits, width).shared_bytes()},
                call);
 }
 
-bool wide_supports(const WeightTiles& weight) {
-  return weight.bits == 8 || weight.steps_per_group >= 2;
+bool wide_supports(const LinearCall& call) {
+  for (int i = 0; i < call.piece_count; ++i) {
+    const WeightTiles& weight = call.pieces[i].weight;
+    if (weight.has_bias != call.pieces[0].weight.has_bias) return false;
+    if (weight.bits == 4 && weight.steps_per_group < 2) return false;
+  }
+  return true;
 }
 
 cudaError_t code_status() noexcept {
   cudaFuncAttributes attributes;
   const cudaError_t status = cudaFuncGetAttributes(
       &attributes,
-      reinterpret_cast<const void*>(wide_kernel_4(kWidths[0], false)));
+      reinterpret_cast<const void*>(wide_kernel_4(kWidths[0], false, false)));
   cudaGetLastError();
   return status;
 }
 
 bool has_wgmma_code() {
   cudaFuncAttributes attributes;
-  check(cudaFuncGetAttributes(
-            &attributes,
-            reinterpret_cast<const void*>(wide_kernel_4(kWidths[0], false))),
+  check(cudaFuncGetAttributes(&attributes,
+                              reinterpret_cast<const void*>(
+                                  wide_kernel_4(kWidths[0], false, false))),
         "looking for code for this device");
   return attributes.binaryVersion == 90 && attributes.maxThreadsPerBlock > 0 &&
          attributes.numRegs > kLeastWideRegisters;

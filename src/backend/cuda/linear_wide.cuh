@@ -65,13 +65,14 @@ __device__ __forceinline__ WideTile wide_tile(const LinearCall& call, int pair,
   return find_tile(call, 2 * pair + half);
 }
 
+template <int kBits, int kWidth>
+inline constexpr WideRing kWideRing(kBits, kWidth);
+
+// Where the ring lies in shared memory; a stage has a barrier of each kind.
 struct Ring {
   uint32_t full;  // barriers, 8 bytes apart
   uint32_t empty;
   uint32_t stages;
-  int stage_bytes;
-  int weight_bytes;  // room for one tile
-  int count;
 };
 
 // What a thread block does next: a tile, or some ranges of its K.
@@ -102,10 +103,12 @@ struct WideWork {
   }
 };
 
-// One thread: keeps the stages filled.
-template <int kWidth, bool kGated, bool kSplit>
+// One thread: keeps the stages filled. Where a range is short, its other stages
+// pass empty, so that every range begins at the first.
+template <int kBits, int kWidth, bool kGated, bool kSplit>
 __device__ void fill_ring(const LinearCall& call, const Ring& ring, int works,
                           int columns) {
+  constexpr WideRing kRing = kWideRing<kBits, kWidth>;
   const int k_tiles = call.input.k_tiles;
   int stage = 0, parity = 1;
   for (int work = blockIdx.x; work < works; work += gridDim.x) {
@@ -126,19 +129,23 @@ __device__ void fill_ring(const LinearCall& call, const Ring& ring, int works,
     }
     const uint8_t* x = call.input.data + int64_t{row} * 128 +
                        int64_t{own.begin} * call.input.capacity * 128;
-    for (int kt = own.begin; kt < own.end; ++kt) {
+    for (int kt = own.begin; kt < own.end || kt % kRangeTiles != 0; ++kt) {
       barrier_wait(ring.empty + 8 * stage, parity);
       const uint32_t barrier = ring.full + 8 * stage;
-      const uint32_t to = ring.stages + stage * ring.stage_bytes;
-      barrier_expect(barrier, x_bytes + bytes[0] + bytes[1]);
-      bulk_copy(to, x, x_bytes, barrier);
-      bulk_copy(to + kWidth * 128, from[0], bytes[0], barrier);
-      bulk_copy(to + kWidth * 128 + ring.weight_bytes, from[1], bytes[1],
-                barrier);
+      if (kt < own.end) {
+        const uint32_t to = ring.stages + stage * kRing.stage_bytes;
+        barrier_expect(barrier, x_bytes + bytes[0] + bytes[1]);
+        bulk_copy(to, x, x_bytes, barrier);
+        bulk_copy(to + kWidth * 128, from[0], bytes[0], barrier);
+        bulk_copy(to + kWidth * 128 + kRing.weight_bytes, from[1], bytes[1],
+                  barrier);
+      } else {
+        barrier_arrive(barrier);
+      }
       x += int64_t{call.input.capacity} * 128;
       from[0] += bytes[0];
       from[1] += bytes[1];
-      if (++stage == ring.count) {
+      if (++stage == kRing.stages) {
         stage = 0;
         parity ^= 1;
       }
@@ -151,50 +158,42 @@ __device__ void fill_ring(const LinearCall& call, const Ring& ring, int works,
 template <int kBits>
 inline constexpr int kTileScales = kBits == 4 ? 2 : 4;
 
-// Where a lane finds its part of a slice within a weight tile.
-template <int kBits>
-struct SliceReader {
-  int codes_at;                       // bytes
-  int scales_at[kTileScales<kBits>];  // of rows g and g + 8
-  uint32_t centre;
-  bool has_bias;
-
-  __device__ SliceReader(const WeightTiles& weight, int slice) {
-    const int lane = threadIdx.x % 32;
-    const int offset = slice * weight.slice_bytes;
-    codes_at = offset + lane * 16;
-    const int words = kGroupWords * (weight.has_bias != 0 ? 2 : 1);
-#pragma unroll
-    for (int i = 0; i < kTileScales<kBits>; ++i) {
-      const int step = i * kStepsPerTile / kTileScales<kBits>;
-      scales_at[i] = offset + 128 * kBits +
-                     4 * (step / weight.steps_per_group * words + lane / 4);
-    }
-    centre = centre_pair(weight);
-    has_bias = weight.has_bias != 0;
-  }
-};
-
-// A lane's part of a k tile.
-template <int kBits>
+// A lane's part of a k tile, and where it finds it: addresses in the first
+// stage.
+template <int kBits, bool kBias>
 struct LaneTile {
+  const uint8_t* codes_at;
+  const uint8_t* scales_at[kTileScales<kBits>];  // of rows g and g + 8
   LaneCodes<kBits> codes;
   uint32_t scales[kTileScales<kBits>];
   uint32_t biases[kTileScales<kBits>];
 
-  __device__ __forceinline__ void load(const SliceReader<kBits>& reader,
-                                       const uint8_t* tile) {
+  __device__ __forceinline__ void place(const WeightTiles& weight,
+                                        const uint8_t* tile, int slice) {
+    const int lane = threadIdx.x % 32;
+    const uint8_t* own = tile + slice * weight.slice_bytes;
+    codes_at = own + lane * 16;
+    constexpr int kWords = kGroupWords * (kBias ? 2 : 1);
+#pragma unroll
+    for (int i = 0; i < kTileScales<kBits>; ++i) {
+      const int step = i * kStepsPerTile / kTileScales<kBits>;
+      scales_at[i] = own + 128 * kBits +
+                     4 * (step / weight.steps_per_group * kWords + lane / 4);
+    }
+  }
+
+  // From the stage that lies `offset` bytes after the first.
+  __device__ __forceinline__ void load(int offset) {
 #pragma unroll
     for (int plane = 0; plane < kBits / 4; ++plane) {
       codes.planes[plane] =
-          *reinterpret_cast<const uint4*>(tile + reader.codes_at + plane * 512);
+          *reinterpret_cast<const uint4*>(codes_at + offset + plane * 512);
     }
 #pragma unroll
     for (int i = 0; i < kTileScales<kBits>; ++i) {
-      const auto* at =
-          reinterpret_cast<const uint32_t*>(tile + reader.scales_at[i]);
+      const auto* at = reinterpret_cast<const uint32_t*>(scales_at[i] + offset);
       scales[i] = at[0];
-      biases[i] = reader.has_bias ? at[kGroupWords] : 0u;
+      biases[i] = kBias ? at[kGroupWords] : 0u;
     }
   }
 };
@@ -202,58 +201,52 @@ struct LaneTile {
 // The A fragments of a k tile's steps.
 using Fragments = uint32_t[kStepsPerTile][4];
 
-template <int kBits>
-__device__ __forceinline__ void expand_tile(const SliceReader<kBits>& reader,
-                                            const uint8_t* weights,
-                                            Fragments& a) {
-  LaneTile<kBits> tile;
-  tile.load(reader, weights);
-  constexpr int kShare = kStepsPerTile / kTileScales<kBits>;
-  LaneScale scale;
-#pragma unroll
-  for (int s = 0; s < kStepsPerTile; ++s) {
-    if (s % kShare == 0) {
-      scale = spread(tile.scales[s / kShare], tile.biases[s / kShare]);
-    }
-    expand<kBits>(tile.codes, s, scale, reader.centre, a[s]);
-  }
-}
+// Expands k tiles to fragments. Gated: rows g of a fragment from the gates,
+// rows g + 8 from the ups; `side` tells which of the lane's two rows of each.
+template <int kBits, bool kGated, bool kBias>
+struct TileExpander {
+  static constexpr int kMatrices = kGated ? 2 : 1;
+  static constexpr int kShare = kStepsPerTile / kTileScales<kBits>;
+  LaneTile<kBits, kBias> tile[kMatrices];
+  int side;
 
-// Rows g of a fragment from one matrix, rows g + 8 from the other; `side` tells
-// which of the lane's two rows of each.
-template <int kBits>
-__device__ __forceinline__ void expand_gated(const SliceReader<kBits>& gates,
-                                             const uint8_t* gate_weights,
-                                             const SliceReader<kBits>& ups,
-                                             const uint8_t* up_weights,
-                                             int side, Fragments& a) {
-  LaneTile<kBits> gate_tile, up_tile;
-  gate_tile.load(gates, gate_weights);
-  up_tile.load(ups, up_weights);
-  const uint32_t selector = side == 0 ? 0x1010 : 0x3232;
-  const auto chosen = [&](uint32_t pair) {
-    return as_bf16(__byte_perm(pair, 0, selector));
-  };
-  constexpr int kShare = kStepsPerTile / kTileScales<kBits>;
-  __nv_bfloat162 scale[2], bias[2];
+  __device__ __forceinline__ void load(int offset) {
 #pragma unroll
-  for (int s = 0; s < kStepsPerTile; ++s) {
-    if (s % kShare == 0) {
-      scale[0] = chosen(gate_tile.scales[s / kShare]);
-      bias[0] = chosen(gate_tile.biases[s / kShare]);
-      scale[1] = chosen(up_tile.scales[s / kShare]);
-      bias[1] = chosen(up_tile.biases[s / kShare]);
-    }
-    const uint2 gate = expand_side<kBits>(gate_tile.codes, s, side,
-                                          gates.centre, scale[0], bias[0]);
-    const uint2 up = expand_side<kBits>(up_tile.codes, s, side, ups.centre,
-                                        scale[1], bias[1]);
-    a[s][0] = gate.x;
-    a[s][1] = up.x;
-    a[s][2] = gate.y;
-    a[s][3] = up.y;
+    for (int i = 0; i < kMatrices; ++i) tile[i].load(offset);
   }
-}
+
+  __device__ __forceinline__ void expand(Fragments& a) const {
+    LaneScale scale;
+#pragma unroll
+    for (int s = 0; s < kStepsPerTile; ++s) {
+      if (s % kShare == 0) scale = scale_of(s / kShare);
+#pragma unroll
+      for (int x = 0; x < 4; ++x) {
+        const auto& codes = tile[kGated ? x & 1 : 0].codes;
+        a[s][x] =
+            scaled<kBias>(codes_of<kBits>(codes, s, kGated ? x >> 1 << 1 : x,
+                                          kGated ? side : 0),
+                          scale.scale[x & 1], scale.bias[x & 1]);
+      }
+    }
+  }
+
+ private:
+  __device__ __forceinline__ LaneScale scale_of(int group) const {
+    if constexpr (!kGated) {
+      return spread(tile[0].scales[group], tile[0].biases[group]);
+    }
+    const uint32_t selector = side == 0 ? 0x1010 : 0x3232;
+    LaneScale result;
+#pragma unroll
+    for (int i = 0; i < kMatrices; ++i) {
+      result.scale[i] =
+          as_bf16(__byte_perm(tile[i].scales[group], 0, selector));
+      result.bias[i] = as_bf16(__byte_perm(tile[i].biases[group], 0, selector));
+    }
+    return result;
+  }
+};
 
 // y as f32: lane 4 g + q holds outputs g and g + 8 of rows 8 j + 2 q and the
 // next.
@@ -263,17 +256,21 @@ __device__ __forceinline__ void store_plain(const LinearCall& call,
                                             const WideTile& tile, int first_row,
                                             const float (&total)[kWidth / 2]) {
   const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
-  const int rows = tile.piece->weight.rows;
   const int n = tile.tile * kTileRows + threadIdx.x % 128 / 32 * kSliceRows + g;
+  // Rows to store of outputs n and n + 8, counted from this lane's first.
+  const int rows = call.rows - first_row - 2 * q;
+  int end[2];
+#pragma unroll
+  for (int side = 0; side < 2; ++side) {
+    end[side] = n + 8 * side < tile.piece->weight.rows ? rows : 0;
+  }
+  float* to = out.data + (first_row + 2 * q) * out.stride + n;
 #pragma unroll
   for (int j = 0; j < kWidth / 8; ++j) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const int row = first_row + 8 * j + 2 * q + (i & 1);
-      const int output = n + 8 * (i >> 1);
-      if (row < call.rows && output < rows) {
-        out.data[row * out.stride + output] = total[4 * j + i];
-      }
+      const int row = 8 * j + (i & 1), side = i >> 1;
+      if (row < end[side]) to[row * out.stride + 8 * side] = total[4 * j + i];
     }
   }
 }
@@ -301,96 +298,106 @@ __device__ __forceinline__ uint32_t transposed(uint32_t pair) {
   return result;
 }
 
-template <int kWidth>
+template <int kWidth, bool kIsSilu>
 __device__ __forceinline__ void store_gated(const LinearCall& call, int tile,
                                             int chunk, int first_row,
                                             const float (&total)[kWidth / 2]) {
   const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
-  const bool is_silu = call.is_silu != 0;
-  const int rows = call.pieces[0].weight.rows;
+  // Outputs past the last have weights of zero: zeros stay zeros.
+  const bool is_output =
+      tile * kTileRows + 8 * chunk < call.pieces[0].weight.rows;
+  const int end = is_output ? call.rows - first_row : 0;
+  // first_row is a multiple of 8.
+  uint8_t* out = slab_chunk(call.gated_out, first_row + g, tile, chunk) + 4 * q;
 #pragma unroll
   for (int j = 0; j < kWidth / 8; ++j) {
-    const float first = gated(total[4 * j], total[4 * j + 2], is_silu);
-    const float second = gated(total[4 * j + 1], total[4 * j + 3], is_silu);
+    const float first = gated<kIsSilu>(total[4 * j], total[4 * j + 2]);
+    const float second = gated<kIsSilu>(total[4 * j + 1], total[4 * j + 3]);
     // Rows become lanes' g, outputs pairs 2q and 2q + 1.
     const uint32_t pair =
         transposed(as_bits(__floats2bfloat162_rn(first, second)));
-    const int row = first_row + 8 * j + g;
-    // Outputs past the last have weights of zero: zeros stay zeros.
-    if (row < call.rows && tile * kTileRows + 8 * chunk < rows) {
-      *reinterpret_cast<uint32_t*>(
-          slab_chunk(call.gated_out, row, tile, chunk) + 4 * q) = pair;
+    if (8 * j + g < end) {
+      *reinterpret_cast<uint32_t*>(out + 8 * j * 128) = pair;
     }
   }
 }
 
-// A warpgroup that multiplies. While a k tile is multiplied the next one's
-// weights are expanded; a stage is given back once the tensor cores have read
-// it, a tile later.
-template <int kBits, int kWidth, bool kGated, bool kSplit>
+// A warpgroup that multiplies. While a k tile is multiplied, the next one's
+// codes, which lie in registers, are expanded, and those after it are fetched;
+// a stage is given back once the tensor cores have read it, a tile later. What
+// bounds it beside the tensor cores is the number of instructions: while they
+// are busy, one takes two cycles. So a range is unrolled.
+template <int kBits, int kWidth, bool kGated, bool kBias, bool kSplit>
 __device__ void multiply(const LinearCall& call, const Ring& ring,
                          const uint8_t* stages, int works, int columns) {
+  constexpr WideRing kRing = kWideRing<kBits, kWidth>;
+  // Where registers suffice, before the codes there are expanded.
+  constexpr bool kLoadsEarly = !kGated && kWidth <= 104;
   const int group = threadIdx.x / 128, warp = threadIdx.x % 128 / 32;
   const int slice = kGated ? 2 * group + warp / 2 : warp;
-  int stage = 0, parity = 0;
+  const uint64_t activations = wgmma_descriptor(ring.stages);
+  int parity = 0;  // of the present range's first stage
   for (int work = blockIdx.x; work < works; work += gridDim.x) {
     const WideWork place = WideWork::at<kWidth, kSplit>(call, work, columns);
     const int pair = place.pair, row = place.row;
-    const int begin = place.begin, k_tiles = place.end;
     const WideTile own = wide_tile<kGated>(call, pair, kGated ? 0 : group);
-    const WeightTiles& weight = own.piece->weight;
-    const SliceReader<kBits> reader(weight, slice);
-    const SliceReader<kBits> ups(kGated ? call.pieces[1].weight : weight,
-                                 slice);
     float total[kWidth / 2], sum[kWidth / 2];
     Fragments a[2];
-    uint64_t b = 0;    // of the tile expanded last
-    int expanded = 0;  // its stage
-    int used = 0;      // the stage that is still read
+    TileExpander<kBits, kGated, kBias> next;
+    next.side = warp % 2;
+    const uint8_t* weights = stages + kWidth * 128;
+    next.tile[0].place(own.piece->weight,
+                       weights + (kGated ? 0 : group * kRing.weight_bytes),
+                       slice);
+    if constexpr (kGated) {
+      next.tile[1].place(call.pieces[1].weight, weights + kRing.weight_bytes,
+                         slice);
+    }
 
-    // The next tile, into fragments that nothing reads any more.
-    const auto expand_next = [&](Fragments& to) {
-      barrier_wait(ring.full + 8 * stage, parity);
-      const uint8_t* base = stages + stage * ring.stage_bytes;
-      const uint8_t* weights = base + kWidth * 128;
-      if constexpr (kGated) {
-        expand_gated<kBits>(reader, weights, ups, weights + ring.weight_bytes,
-                            warp % 2, to);
-      } else {
-        expand_tile<kBits>(reader, weights + group * ring.weight_bytes, to);
-      }
-      b = wgmma_descriptor(shared_address(base));
-      expanded = stage;
-      if (++stage == ring.count) {
-        stage = 0;
-        parity ^= 1;
-      }
+    // k tile `t` of the range, or one of the next.
+    const auto wait_for = [&](int t) {
+      barrier_wait(ring.full + 8 * (t % kRing.stages),
+                   parity ^ (t / kRing.stages & 1));
+    };
+    const auto is_there = [&](int t) {
+      return barrier_test(ring.full + 8 * (t % kRing.stages),
+                          parity ^ (t / kRing.stages & 1));
+    };
+    const auto fetch = [&](auto& to, int t, bool is_known_there) {
+      if (!is_known_there) wait_for(t);
+      to.load(t % kRing.stages * kRing.stage_bytes);
     };
     // Each lane for itself: after wgmma the compiler leaves __syncwarp out, and
     // without it nothing orders the others' reads before one lane's arrival.
-    const auto release = [&](int which) {
-      barrier_arrive(ring.empty + 8 * which);
+    const auto release = [&](int t) {
+      barrier_arrive(ring.empty + 8 * (t % kRing.stages));
     };
-    // Starts the tile expanded last, and waits for the one before it.
-    const auto start = [&](Fragments& from, int is_later) {
+    // Starts tile `t`, and waits for the one before it.
+    const auto start = [&](Fragments& from, int t) {
+      const uint64_t b =
+          activations + t % kRing.stages * (kRing.stage_bytes / 16);
       pin(from);
       wgmma_fence();
 #pragma unroll
       for (int s = 0; s < kStepsPerTile; ++s) {
-        Wgmma<kWidth>::step(sum, from[s], b + 2 * s, s == 0 ? is_later : 1);
+        Wgmma<kWidth>::step(sum, from[s], b + 2 * s, t + s > 0);
       }
       wgmma_commit();
       wgmma_wait<1>();
-      if (is_later != 0) release(used);
-      used = expanded;
+      if (t > 0) release(t - 1);
     };
-    const auto finish_range = [&](int kt) {
+    const auto finish_range = [&](int range, int left) {
       wgmma_wait<0>();
       pin(sum);
-      release(used);
+      release(min(left, kRangeTiles) - 1);
+      for (int t = left; t < kRangeTiles; ++t) {
+        wait_for(t);
+        release(t);
+      }
+      if (kRangeTiles / kRing.stages % 2 != 0) parity ^= 1;
       if constexpr (kSplit) {
-        if (begin > 0) {
-          leave_range<kWidth>(call, own, group, row, kt / kRangeTiles, sum);
+        if (place.begin > 0) {
+          leave_range<kWidth>(call, own, group, row, range, sum);
           return;
         }
       }
@@ -403,26 +410,38 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
     // -0 + x is x: the first range is the total as it is.
 #pragma unroll
     for (int i = 0; i < kWidth / 2; ++i) total[i] = -0.0f;
-    expand_next(a[0]);
-    int kt = begin;
+    fetch(next, 0, false);
+    next.expand(a[0]);
+    if (place.begin + 1 < place.end) fetch(next, 1, false);
 #pragma unroll 1
-    for (; kt + 1 < k_tiles; kt += 2) {
-      start(a[0], kt % kRangeTiles);
-      expand_next(a[1]);
-      start(a[1], 1);
-      if (kt + 2 < k_tiles) expand_next(a[0]);
-      if (kt % kRangeTiles == kRangeTiles - 2 || kt + 2 == k_tiles) {
-        finish_range(kt);
+    for (int kt = place.begin; kt < place.end; kt += kRangeTiles) {
+      const int left = place.end - kt;
+#pragma unroll
+      for (int t = 0; t < kRangeTiles; ++t) {
+        // Asked before, known after: the answer takes a while.
+        const bool is_next_there = t + 2 < left && is_there(t + 2);
+        start(a[t % 2], t);
+        if (t + 1 >= left) break;
+        if constexpr (kLoadsEarly) {
+          auto later = next;
+          if (t + 2 < left) fetch(later, t + 2, is_next_there);
+          next.expand(a[(t + 1) % 2]);
+          next = later;
+        } else {
+          next.expand(a[(t + 1) % 2]);
+          if (t + 2 < left) fetch(next, t + 2, is_next_there);
+        }
       }
-    }
-    if (kt < k_tiles) {
-      start(a[0], kt % kRangeTiles);
-      finish_range(kt);
+      finish_range(kt / kRangeTiles, left);
     }
     if constexpr (kSplit) {
-      if (begin == 0) leave_range<kWidth>(call, own, group, row, -1, total);
+      if (place.begin == 0)
+        leave_range<kWidth>(call, own, group, row, -1, total);
     } else if constexpr (kGated) {
-      store_gated<kWidth>(call, pair, 4 * group + warp, row, total);
+      const int chunk = 4 * group + warp;
+      call.is_silu != 0
+          ? store_gated<kWidth, true>(call, pair, chunk, row, total)
+          : store_gated<kWidth, false>(call, pair, chunk, row, total);
     } else if (2 * pair + group < call.tile_count) {
       store_plain<kWidth>(call, own.piece->out, own, row, total);
     }
@@ -431,21 +450,18 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
 
 #endif  // CARAT_WIDE_DEVICE
 
-template <int kBits, int kWidth, bool kGated, bool kSplit = false>
+template <int kBits, int kWidth, bool kGated, bool kBias, bool kSplit = false>
 __global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
     const __grid_constant__ LinearCall call) {
 #ifdef CARAT_WIDE_DEVICE
   extern __shared__ __align__(1024) uint8_t shared[];
-  const WideLayout layout = wide_layout(call, kWidth, kGated);
+  constexpr WideRing kRing = kWideRing<kBits, kWidth>;
   Ring ring;
   ring.full = shared_address(shared);
-  ring.empty = ring.full + 8 * kMostStages;
+  ring.empty = ring.full + 8 * kRing.stages;
   ring.stages = ring.full + kBarrierBytes;
-  ring.stage_bytes = layout.stage_bytes;
-  ring.weight_bytes = layout.weight_bytes;
-  ring.count = call.stages;
   if (threadIdx.x == 0) {
-    for (int i = 0; i < ring.count; ++i) {
+    for (int i = 0; i < kRing.stages; ++i) {
       barrier_init(ring.full + 8 * i, 1);
       barrier_init(ring.empty + 8 * i, kMultiplyThreads);
     }
@@ -460,34 +476,34 @@ __global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
   if (threadIdx.x >= 256) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
     if (threadIdx.x == 256) {
-      fill_ring<kWidth, kGated, kSplit>(call, ring, works, columns);
+      fill_ring<kBits, kWidth, kGated, kSplit>(call, ring, works, columns);
     }
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
-    multiply<kBits, kWidth, kGated, kSplit>(call, ring, shared + kBarrierBytes,
-                                            works, columns);
+    multiply<kBits, kWidth, kGated, kBias, kSplit>(
+        call, ring, shared + kBarrierBytes, works, columns);
   }
 #endif
 }
 
 /// The kernel of a width; null if there is none.
-template <int kBits, bool kGated>
+template <int kBits, bool kGated, bool kBias>
 WideKernel wide_kernel_of(int width) {
   switch (width) {
     case 48:
-      return linear_wide_kernel<kBits, 48, kGated>;
+      return linear_wide_kernel<kBits, 48, kGated, kBias>;
     case 64:
-      return linear_wide_kernel<kBits, 64, kGated>;
+      return linear_wide_kernel<kBits, 64, kGated, kBias>;
     case 80:
-      return linear_wide_kernel<kBits, 80, kGated>;
+      return linear_wide_kernel<kBits, 80, kGated, kBias>;
     case 104:
-      return linear_wide_kernel<kBits, 104, kGated>;
+      return linear_wide_kernel<kBits, 104, kGated, kBias>;
     case 128:
-      return linear_wide_kernel<kBits, 128, kGated>;
+      return linear_wide_kernel<kBits, 128, kGated, kBias>;
     case 152:
-      return linear_wide_kernel<kBits, 152, kGated>;
+      return linear_wide_kernel<kBits, 152, kGated, kBias>;
     case 160:
-      return linear_wide_kernel<kBits, 160, kGated>;
+      return linear_wide_kernel<kBits, 160, kGated, kBias>;
     default:
       return nullptr;
   }

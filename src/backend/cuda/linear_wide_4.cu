@@ -4,13 +4,18 @@
 
 namespace carat::cuda {
 
-WideKernel wide_kernel_4(int width, bool gated) {
-  return gated ? wide_kernel_of<4, true>(width)
-               : wide_kernel_of<4, false>(width);
+WideKernel wide_kernel_4(int width, bool gated, bool has_bias) {
+  if (gated) {
+    return has_bias ? wide_kernel_of<4, true, true>(width)
+                    : wide_kernel_of<4, true, false>(width);
+  }
+  return has_bias ? wide_kernel_of<4, false, true>(width)
+                  : wide_kernel_of<4, false, false>(width);
 }
 
-WideKernel split_kernel_4() {
-  return linear_wide_kernel<4, kSplitWidth, false, true>;
+WideKernel split_kernel_4(bool has_bias) {
+  return has_bias ? linear_wide_kernel<4, kSplitWidth, false, true, true>
+                  : linear_wide_kernel<4, kSplitWidth, false, false, true>;
 }
 
 }  // namespace carat::cuda

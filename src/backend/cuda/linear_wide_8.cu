@@ -4,13 +4,18 @@
 
 namespace carat::cuda {
 
-WideKernel wide_kernel_8(int width, bool gated) {
-  return gated ? wide_kernel_of<8, true>(width)
-               : wide_kernel_of<8, false>(width);
+WideKernel wide_kernel_8(int width, bool gated, bool has_bias) {
+  if (gated) {
+    return has_bias ? wide_kernel_of<8, true, true>(width)
+                    : wide_kernel_of<8, true, false>(width);
+  }
+  return has_bias ? wide_kernel_of<8, false, true>(width)
+                  : wide_kernel_of<8, false, false>(width);
 }
 
-WideKernel split_kernel_8() {
-  return linear_wide_kernel<8, kSplitWidth, false, true>;
+WideKernel split_kernel_8(bool has_bias) {
+  return has_bias ? linear_wide_kernel<8, kSplitWidth, false, true, true>
+                  : linear_wide_kernel<8, kSplitWidth, false, false, true>;
 }
 
 }  // namespace carat::cuda

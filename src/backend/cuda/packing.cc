@@ -13,8 +13,10 @@ namespace {
 // What is subtracted from codes: the zero point, or the middle of the codes
 // where a bias takes up the rest, so that bf16 biases stay small.
 int centre_of(const QuantizedLayout& layout) {
-  const bool fits =
-      layout.bits <= 4 || (1 << layout.bits) - 1 - layout.zero_point <= 127;
+  const int least = layout.bits <= 4 ? -kCentre4 : -128;
+  const int most = -least - 1;
+  const bool fits = -layout.zero_point >= least &&
+                    (1 << layout.bits) - 1 - layout.zero_point <= most;
   if (!layout.has_bias && fits) return layout.zero_point;
   return 1 << (layout.bits - 1);
 }
@@ -33,21 +35,23 @@ struct LaneStep {
   const uint8_t* low;   // row g at the step's first k, null past the end
   const uint8_t* high;  // row g + 8
   int64_t cols_left;    // columns from there to the row's end
-  int centre;           // what a missing code must be to mean zero
+  int centre;
 
-  uint32_t code(int x, int e, int q) const {
+  // Less the centre; zero where there is none.
+  int code(int x, int e, int q) const {
     const uint8_t* row = (x & 1) ? high : low;
     const int at = 2 * q + 8 * (x >> 1) + e;
-    return row == nullptr || at >= cols_left ? static_cast<uint32_t>(centre)
-                                             : row[at];
+    return row == nullptr || at >= cols_left ? 0 : int{row[at]} - centre;
   }
 };
 
 uint32_t word4(const LaneStep& step, int q) {
   uint32_t word = 0;
   for (int x = 0; x < 4; ++x) {
-    for (int e = 0; e < 2; ++e)
-      word |= (step.code(x, e, q) & 15u) << (4 * x + 16 * e);
+    for (int e = 0; e < 2; ++e) {
+      const auto code = static_cast<uint32_t>(step.code(x, e, q) + kCentre4);
+      word |= (code & 15u) << (4 * x + 16 * e);
+    }
   }
   return word;
 }
@@ -56,8 +60,7 @@ uint32_t word8(const LaneStep& step, int q, int half) {
   uint32_t word = 0;
   for (int side = 0; side < 2; ++side) {
     for (int e = 0; e < 2; ++e) {
-      const uint32_t code =
-          step.code(2 * half + side, e, q) - static_cast<uint32_t>(step.centre);
+      const auto code = static_cast<uint32_t>(step.code(2 * half + side, e, q));
       word |= (code & 0xffu) << (8 * side + 16 * e);
     }
   }
@@ -152,7 +155,6 @@ WeightTiles plan_tiles(int64_t rows, int64_t cols,
   tiles.bits = layout.bits <= 4 ? 4 : 8;
   tiles.steps_per_group = std::min(layout.group / kStepCols, kStepsPerTile);
   tiles.has_bias = needs_bias(layout) ? 1 : 0;
-  tiles.centre = centre_of(layout);
   tiles.slice_bytes = slice_bytes_of(
       tiles.bits, kStepsPerTile / tiles.steps_per_group, tiles.has_bias != 0);
   return tiles;

@@ -150,7 +150,7 @@ __device__ float weight_at(const WeightTiles& tiles, int64_t n, int k) {
         *reinterpret_cast<const uint32_t*>(data + lane * 16 + s * 4);
     const int x = side + 2 * high;
     code = static_cast<float>(static_cast<int>(word >> (4 * x + 16 * e) & 15u) -
-                              tiles.centre);
+                              kCentre4);
   } else {
     const uint32_t word = *reinterpret_cast<const uint32_t*>(
         data + (s / 2) * 512 + lane * 16 + (s % 2) * 8 + high * 4);

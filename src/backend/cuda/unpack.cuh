@@ -53,69 +53,57 @@ __device__ __forceinline__ LaneScale spread(uint32_t scales, uint32_t biases) {
   return result;
 }
 
-// What is subtracted from 0x4300 | code = 128 + code.
-__device__ __forceinline__ uint32_t centre_pair(const WeightTiles& tiles) {
-  const __nv_bfloat16 value =
-      __float2bfloat16_rn(128.0f + static_cast<float>(tiles.centre));
-  return as_bits(__halves2bfloat162(value, value));
-}
-
 __device__ __forceinline__ uint32_t word_of(const uint4& v, int i) {
   return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
 }
 
-// Step `s` (a constant after unrolling) as fragment registers.
+// (code - centre) as bf16, from 0x4300 | code = 128 + code.
+__device__ __forceinline__ __nv_bfloat162 centred(uint32_t code) {
+  const __nv_bfloat16 centre = __float2bfloat16_rn(128.0f + kCentre4);
+  return __hsub2(as_bf16(code), __halves2bfloat162(centre, centre));
+}
+
+// Two codes in two's complement, from the low bytes of a word's halves: seven
+// bits onto 128, the sign bit onto 128 or 256.
+__device__ __forceinline__ __nv_bfloat162 signed_bytes(uint32_t word) {
+  const uint32_t low = (word & 0x007f007fu) | 0x43004300u;
+  const uint32_t sign = (word & 0x00800080u) | 0x43004300u;
+  return __hsub2(as_bf16(low), as_bf16(sign));
+}
+
+// The codes of fragment register x + side of step `s` (x and s constants after
+// unrolling, and x even where `side` is not 0).
 template <int kBits>
-__device__ __forceinline__ void expand(const LaneCodes<kBits>& codes, int s,
-                                       const LaneScale& scale, uint32_t centre,
-                                       uint32_t (&a)[4]) {
+__device__ __forceinline__ __nv_bfloat162
+codes_of(const LaneCodes<kBits>& codes, int s, int x, int side = 0) {
   if constexpr (kBits == 4) {
-    const uint32_t word = word_of(codes.planes[0], s);
-#pragma unroll
-    for (int x = 0; x < 4; ++x) {
-      const uint32_t code = onto_128(word >> (4 * x), opaque(0x000f000fu));
-      const __nv_bfloat162 w = __hsub2(as_bf16(code), as_bf16(centre));
-      a[x] = as_bits(__hfma2(w, scale.scale[x & 1], scale.bias[x & 1]));
-    }
+    const uint32_t word = word_of(codes.planes[0], s) >> (4 * x + 4 * side);
+    return centred(onto_128(word, opaque(0x000f000fu)));
   } else {
-#pragma unroll
-    for (int x = 0; x < 4; ++x) {
-      const uint32_t word =
-          word_of(codes.planes[s / 2], 2 * (s & 1) + (x >> 1)) >> (8 * (x & 1));
-      // Seven bits onto 128, the sign bit onto 128 or 256: two's complement.
-      const uint32_t low = (word & 0x007f007fu) | 0x43004300u;
-      const uint32_t sign = (word & 0x00800080u) | 0x43004300u;
-      const __nv_bfloat162 w = __hsub2(as_bf16(low), as_bf16(sign));
-      a[x] = as_bits(__hfma2(w, scale.scale[x & 1], scale.bias[x & 1]));
-    }
+    const uint32_t word = word_of(codes.planes[s / 2], 2 * (s & 1) + (x >> 1));
+    return signed_bytes(word >> (8 * (x & 1) + 8 * side));
   }
 }
 
-// The same for one row of the lane's two (side 0: g, 1: g + 8): registers for
-// k = 2q and for k = 2q + 8.
-template <int kBits>
-__device__ __forceinline__ uint2 expand_side(const LaneCodes<kBits>& codes,
-                                             int s, int side, uint32_t centre,
-                                             __nv_bfloat162 scale,
-                                             __nv_bfloat162 bias) {
-  uint32_t a[2];
+// The weights, rounded once.
+template <bool kBias>
+__device__ __forceinline__ uint32_t scaled(__nv_bfloat162 codes,
+                                           __nv_bfloat162 scale,
+                                           __nv_bfloat162 bias) {
+  if constexpr (kBias) return as_bits(__hfma2(codes, scale, bias));
+  return as_bits(__hmul2(codes, scale));
+}
+
+// Step `s` as fragment registers.
+template <int kBits, bool kBias>
+__device__ __forceinline__ void expand(const LaneCodes<kBits>& codes, int s,
+                                       const LaneScale& scale,
+                                       uint32_t (&a)[4]) {
 #pragma unroll
-  for (int high = 0; high < 2; ++high) {
-    __nv_bfloat162 w;
-    if constexpr (kBits == 4) {
-      const uint32_t word =
-          word_of(codes.planes[0], s) >> (4 * side + 8 * high);
-      w = __hsub2(as_bf16(onto_128(word, opaque(0x000f000fu))),
-                  as_bf16(centre));
-    } else {
-      const uint32_t word =
-          word_of(codes.planes[s / 2], 2 * (s & 1) + high) >> (8 * side);
-      w = __hsub2(as_bf16((word & 0x007f007fu) | 0x43004300u),
-                  as_bf16((word & 0x00800080u) | 0x43004300u));
-    }
-    a[high] = as_bits(__hfma2(w, scale, bias));
+  for (int x = 0; x < 4; ++x) {
+    a[x] = scaled<kBias>(codes_of<kBits>(codes, s, x), scale.scale[x & 1],
+                         scale.bias[x & 1]);
   }
-  return {a[0], a[1]};
 }
 
 }  // namespace carat::cuda

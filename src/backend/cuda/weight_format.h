@@ -11,7 +11,8 @@
 //           then k = 2q+8), bytes [k: g, g+8][k+1: g, g+8], two's complement.
 //   scales  a group: 8 words {bf16 of row g, bf16 of row g + 8}, then, with
 //           biases, 8 words of those. A group of 128 is stored in both tiles.
-// A weight is bf16(fma(code - centre, scale, bias)), rounded once.
+// A weight is bf16(fma(code - centre, scale, bias)), rounded once; codes of 4
+// bits are stored with 8 as their centre, of 8 bits without one.
 //
 // Activations [rows, K] are bf16, stored [K / 64][capacity][64]: rows of 128
 // bytes whose 16-byte chunks are swapped by chunk ^ (row & 7), which is wgmma's
@@ -33,6 +34,8 @@ inline constexpr int kStepsPerTile = kTileCols / kStepCols;
 /// added in ascending order.
 inline constexpr int kRangeTiles = 8;
 inline constexpr int kGroupWords = 8;
+/// Subtracted from stored codes of 4 bits.
+inline constexpr int kCentre4 = 8;
 
 /// A matrix in tiles, as kernels see it.
 struct WeightTiles {
@@ -43,7 +46,6 @@ struct WeightTiles {
   int32_t slice_bytes = 0;      ///< a multiple of 32
   int32_t steps_per_group = 4;  ///< 1, 2 or 4
   int32_t has_bias = 0;
-  int32_t centre = 0;  ///< 4 bits: subtracted from the codes
 };
 
 constexpr int32_t slice_bytes_of(int bits, int groups, bool has_bias) {
