@@ -145,6 +145,12 @@ class OpBench {
       backend_->attention(q.matrix, {&sequence, 1}, layer, attention,
                           *attended);
     });
+    other("both", [&](int) {
+      layer.layer = (layer.layer + 1) % kRepeats;
+      backend_->heads(heads, {&sequence, 1}, layer);
+      backend_->attention(q.matrix, {&sequence, 1}, layer, attention,
+                          *attended);
+    });
     std::fflush(stdout);
   }
 

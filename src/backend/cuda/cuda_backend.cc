@@ -250,6 +250,7 @@ class CudaBackend : public Backend {
       note_append(kv, layer.layer, sequences);
     }
     launch_heads(*queue_, call, rows);
+    last_heads_ = {call, queue_->flushes(), queue_->noted()};
   }
 
   void attention(Matrix q, std::span<const SequenceRows> sequences,
@@ -325,6 +326,7 @@ class CudaBackend : public Backend {
         queue_->stage(tiles.data(), tiles.size() * sizeof(QueryTile), 0));
     call.reads_ahead = may_read_ahead(kv, layer.layer, sequences) ? 1 : 0;
     if (is_joint) {
+      take_heads(call);
       launch_attention_joint(*queue_, call, count);
     } else if (is_split) {
       launch_attention_split(*queue_, call, count);
@@ -477,6 +479,24 @@ class CudaBackend : public Backend {
     return found != appended_.end() && found->second == places_of(sequences);
   }
 
+  // If heads() of the same rows was the last launch, the attention kernel does
+  // its work too.
+  void take_heads(AttentionCall& call) {
+    const HeadsCall& heads = last_heads_.call;
+    if (call.reads_ahead == 0 || last_heads_.flush != queue_->flushes() ||
+        last_heads_.noted != queue_->noted() || heads.k.data == nullptr ||
+        heads.q.data != call.q.data || heads.q.stride != call.q.stride ||
+        heads.q_heads != call.group * call.part.kv_heads ||
+        heads.sequences != call.sequences ||
+        heads.part.layer_offset != call.part.layer_offset) {
+      return;
+    }
+    queue_->take_back();
+    call.has_heads = 1;
+    call.heads = heads;
+    last_heads_ = {};
+  }
+
   // First position and number of rows of each sequence.
   using Places = std::vector<std::pair<int64_t, int64_t>>;
   static Places places_of(std::span<const SequenceRows> sequences) {
@@ -504,6 +524,12 @@ class CudaBackend : public Backend {
   // What was appended to a layer since the flush `appended_flush_`.
   std::map<std::pair<const void*, int>, Places> appended_;
   uint64_t appended_flush_ = 0;
+  // The last heads(), and how many launches were then noted in that flush.
+  struct {
+    HeadsCall call;
+    uint64_t flush;
+    size_t noted;
+  } last_heads_ = {};
 };
 
 }  // namespace

@@ -195,11 +195,16 @@ struct AttentionCall {
   int32_t splits;     ///< split: blocks per tile there is room for; joint:
                       ///< thread blocks of a cluster
   int32_t rounds;     ///< joint: blocks of keys a thread block takes
+  int32_t groups;     ///< joint: of them, at a time
   /// Whether the kernels that still run may write no block of keys before the
   /// sequences' first rows; split and joint then load those at once.
   int32_t reads_ahead;
   /// 2^16 / group, rounded up: see position_in_tile.
   int32_t group_inverse;
+  /// Joint: does first what `heads` asks for, for the sequences' rows, but
+  /// leaves q as it is. Needs reads_ahead.
+  int32_t has_heads;
+  HeadsCall heads;
 };
 
 /// Stacked (position, head) rows of a tile.
