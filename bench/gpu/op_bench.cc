@@ -1,9 +1,10 @@
 // Times single operations on a GPU: each is submitted many times over several
 // sets of weights, so that they come from memory, and waited for once.
 //
-//   op_bench [SHAPE [ROWS...]]
+//   op_bench [SHAPE [ROWS[@CACHED]...]]
 //
-// SHAPE: 270m, 1b, 4b (the default), 12b or 27b.
+// SHAPE: 270m, 1b, 4b (the default), 12b or 27b. CACHED: positions before the
+// rows; 0, or 576 before a single row.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -70,7 +71,7 @@ class OpBench {
         std::vector<float>(static_cast<size_t>(shape.hidden), 1.0f));
   }
 
-  void run(int64_t rows) {
+  void run(int64_t rows, int64_t cached) {
     const SyntheticShape& s = shape_;
     const int64_t q_width = s.heads * s.head_dim;
     const int64_t kv_width = s.kv_heads * s.head_dim;
@@ -119,7 +120,6 @@ class OpBench {
     other("add_norm", [&](int) {
       backend_->add_norm(x.matrix, y.matrix, ones, ones, 1e-6f, hidden.get());
     });
-    const int64_t cached = rows == 1 ? 576 : 0;
     const auto kv = backend_->make_kv(
         {kRepeats, static_cast<int>(s.kv_heads), static_cast<int>(s.head_dim)});
     const int64_t blocks = (cached + rows + 63) / 64;
@@ -142,6 +142,12 @@ class OpBench {
                                    0,
                                    0};
     other("attention", [&](int) {
+      backend_->attention(q.matrix, {&sequence, 1}, layer, attention,
+                          *attended);
+    });
+    other("both", [&](int) {
+      layer.layer = (layer.layer + 1) % kRepeats;
+      backend_->heads(heads, {&sequence, 1}, layer);
       backend_->attention(q.matrix, {&sequence, 1}, layer, attention,
                           *attended);
     });
@@ -196,13 +202,19 @@ class OpBench {
 int main(int argc, char** argv) {
   try {
     const std::string name = argc > 1 ? argv[1] : "4b";
-    std::vector<int64_t> counts;
-    for (int i = 2; i < argc; ++i) counts.push_back(std::stoll(argv[i]));
-    if (counts.empty()) counts = {1, 8, 16, 64, 128, 577, 2048};
+    std::vector<std::string> counts(argv + std::min(argc, 2), argv + argc);
+    if (counts.empty()) counts = {"1", "8", "16", "64", "128", "577", "2048"};
     for (const carat::SyntheticShape& shape : carat::kSyntheticShapes) {
       if (shape.name != name) continue;
       carat::OpBench bench(shape, {4, 32, 8, false});
-      for (const int64_t rows : counts) bench.run(rows);
+      for (const std::string& count : counts) {
+        const int64_t rows = std::stoll(count);
+        const size_t at = count.find('@');
+        bench.run(rows, at != std::string::npos
+                            ? std::stoll(count.substr(at + 1))
+                        : rows == 1 ? 576
+                                    : 0);
+      }
     }
     return 0;
   } catch (const std::exception& error) {

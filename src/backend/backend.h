@@ -249,7 +249,8 @@ class Backend {
 
   /// Causal attention of q's rows over their own sequence's cache, their own
   /// position included: out[t, h*Dh:] = softmax(scale * q k^T) v. Query head h
-  /// uses kv head h / (heads / kv_heads).
+  /// uses kv head h / (heads / kv_heads). Uses q up: what it holds afterwards
+  /// is the backend's business.
   virtual void attention(Matrix q, std::span<const SequenceRows> sequences,
                          const KvLayer& kv, const AttentionShape& shape,
                          LinearInput& out) = 0;

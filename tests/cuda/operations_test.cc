@@ -270,6 +270,77 @@ TEST_F(CudaOperations, AttentionSeesKeysThatTheSamePassAppended) {
   }
 }
 
+// Few rows: one kernel may do what heads() and attention() ask for.
+TEST_F(CudaOperations, HeadsAndAttentionMayShareAKernel) {
+  for (const AttentionCase& c : kAttentionCases) {
+    for (const int64_t rows : {1, 3}) {
+      for (const int64_t cached : {0, 63, 190, 1100, 1900}) {
+        const int64_t q_width = int64_t{c.heads} * c.head_dim;
+        const int64_t kv_width = int64_t{c.kv_heads} * c.head_dim;
+        const int64_t end = cached + rows;
+        const auto norm = cuda().upload(normals(c.head_dim, 4));
+        const std::vector<double> frequencies(c.head_dim / 2, 0.5);
+        const Floats k = normals(end * kv_width, 5);
+        const Floats v = normals(end * kv_width, 6);
+        const auto run = [&](bool waits) {
+          const auto kv = cuda().make_kv({1, c.kv_heads, c.head_dim});
+          kv->grow(40);
+          const KvLayer layer{kv.get(), 0, CacheKind::kFull};
+          std::vector<int32_t> ids(40);
+          std::iota(ids.begin(), ids.end(), 0);
+          const BackendMatrix q(cuda(), rows, q_width,
+                                normals(rows * q_width, 50));
+          const auto append = [&](int64_t first, int64_t count, Matrix own,
+                                  LinearInput* out) {
+            SequenceRows part{0, count, first, {}};
+            part.tables[0] = {ids, 0};
+            const auto slice = [&](const Floats& all) {
+              return Floats(all.begin() + first * kv_width,
+                            all.begin() + (first + count) * kv_width);
+            };
+            const BackendMatrix own_k(cuda(), count, kv_width, slice(k));
+            const BackendMatrix own_v(cuda(), count, kv_width, slice(v));
+            const BackendMatrix angles(cuda(), count, c.head_dim);
+            cuda().rope_angles({&part, 1}, frequencies, angles);
+            HeadsInput in;
+            in.q = own;
+            in.k = own_k;
+            in.v = own_v;
+            in.q_norm = in.k_norm = vector_of(norm);
+            in.norm_eps = 1e-6f;
+            in.angles = angles;
+            cuda().heads(in, {&part, 1}, layer);
+            if (out != nullptr) {
+              if (waits) cuda().wait(cuda().submit());
+              const AttentionShape shape{c.heads, c.kv_heads, c.head_dim,
+                                         0.125f,  c.softcap,  c.window};
+              cuda().attention(own, {&part, 1}, layer, shape, *out);
+            }
+            cuda().wait(cuda().submit());
+          };
+          if (cached > 0) append(0, cached, {}, nullptr);
+          const auto out = cuda().make_input(rows, q_width);
+          append(cached, rows, q, out.get());
+          Floats result = seen(cuda(), *out);
+          // What the cache now holds.
+          SequenceRows last{0, 1, end - 1, {}};
+          last.tables[0] = {ids, 0};
+          const BackendMatrix other(cuda(), 1, q_width, normals(q_width, 51));
+          cuda().attention(other, {&last, 1}, layer,
+                           {c.heads, c.kv_heads, c.head_dim, 0.125f, 0, 0},
+                           *out);
+          const Floats cache = seen(cuda(), *out);
+          result.insert(result.end(), cache.begin(), cache.end());
+          return result;
+        };
+        expect_same_bytes(run(false), run(true),
+                          "head size " + std::to_string(c.head_dim) + ", " +
+                              std::to_string(cached) + " cached");
+      }
+    }
+  }
+}
+
 // A chunk that starts and ends anywhere, in the 270M model's shape.
 TEST_F(CudaOperations, AttentionBitsDoNotDependOnTheChunk) {
   const std::vector<Sequence> batches[] = {

@@ -4,14 +4,18 @@
 
 namespace carat::cuda {
 
-// 2^(x log2 e) by the special-function unit: a function of x alone, within 2
-// ulp of 2^y for the rounded product y, so relative error about |x| 2^-24.
-__device__ __forceinline__ float fast_exp(float x) {
+inline constexpr float kLog2E = 1.44269504f;
+
+// By the special-function unit: a function of x alone, within 2 ulp.
+__device__ __forceinline__ float power_of_two(float x) {
   float result;
-  asm("ex2.approx.ftz.f32 %0, %1;"
-      : "=f"(result)
-      : "f"(__fmul_rn(x, 1.44269504f)));
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
   return result;
+}
+
+// 2^(x log2 e): the product is rounded, so relative error about |x| 2^-24.
+__device__ __forceinline__ float fast_exp(float x) {
+  return power_of_two(__fmul_rn(x, kLog2E));
 }
 
 // 1 / x by the special-function unit, within 1 ulp.

@@ -1,14 +1,22 @@
-// Attention of many rows on Hopper: as attention_wide_kernel, 64 rows a thread
-// block of one warpgroup, products by wgmma (the same bits; see
-// docs/numerics-cuda.md). A warp owns 16 rows with all their scores and values.
+// Attention of many rows on Hopper: products by wgmma (the same bits as the
+// other kernels; see docs/numerics-cuda.md).
 //
-// Split: where tiles are few, a thread block for every block of keys, then one
-// merge.
+// A pair of thread blocks (a cluster) works on 128 stacked rows of a kv head:
+// one takes the even blocks of keys, the other the odd ones. In each, two
+// warpgroups own 64 rows, a warp 16 with all their scores and values, and share
+// the blocks that one thread brings by bulk copies, two ahead; while one
+// weighs, the other multiplies. At the end each thread block joins half of the
+// columns of all rows. Bound by the tensor cores (1024 cycles a warpgroup and
+// block for 256 columns), at few rows by the longest row of blocks.
 //
-// Tiles of 64 rows lie in shared memory as panels of 64 columns: rows of 128
-// bytes, swizzled. Values are used as they lie, keys by columns.
+// Tiles of 64 rows lie in shared memory as panels of 64 columns. Values are
+// used as they lie, keys by columns.
+#include <type_traits>
+
 #include "backend/cuda/attention_block.cuh"
 #include "backend/cuda/attention_tile.cuh"
+#include "backend/cuda/barrier.cuh"
+#include "backend/cuda/cluster.cuh"
 #include "backend/cuda/overlap.cuh"
 #include "backend/cuda/wgmma.cuh"
 
@@ -19,63 +27,149 @@
 namespace carat::cuda {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int kPanelBytes = 64 * 128;
+constexpr int kGroupThreads = 128;
+constexpr int kConsumers = 2 * kGroupThreads;
+constexpr int kThreads = kConsumers + kGroupThreads;  // the last one loads
+constexpr int kStages = 2;
+
+// Shared memory: barriers, each thread's share of the exchanged stats, the
+// groups' queries (later: what they exchange), stages of keys and values.
+constexpr int kStatsAt = 1024;
+constexpr int kQueriesAt = kStatsAt + kConsumers * 16;
+static_assert(kQueriesAt % 1024 == 0);
+
+template <int kDim>
+constexpr int kSharedBytes = kQueriesAt + (2 + 2 * kStages) * kBlockBytes<kDim>;
 
 #ifdef CARAT_WGMMA_DEVICE
 
-__device__ __forceinline__ uint32_t panel_address(uint32_t base, int row,
-                                                  int chunk) {
-  return base + chunk / 8 * kPanelBytes + row * 128 +
-         (((chunk ^ row) & 7) << 4);
+constexpr int kGroupRows = kTensorQueries / 2;
+constexpr int kPanelBytes = 64 * 128;
+
+struct Ring {
+  uint32_t full;   // barriers: keys, values of stage 0, keys, values of 1
+  uint32_t empty;  // likewise
+  uint32_t tiles;  // likewise
+};
+
+__device__ __forceinline__ void group_sync(int group) {
+  asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"(kGroupThreads)
+               : "memory");
 }
 
-template <int kDim>
-__device__ __forceinline__ void load_panels(uint32_t to, const uint8_t* from,
-                                            int head_dim) {
-  constexpr int kChunks = kDim / 8, kRows = kThreads / kChunks;
-  const int chunk = threadIdx.x % kChunks;
-  if (chunk < head_dim / 8) {
-#pragma unroll 8
-    for (int row = threadIdx.x / kChunks; row < kKeys; row += kRows) {
-      copy_async(panel_address(to, row, chunk),
-                 from + (int64_t{row} * head_dim + chunk * 8) * 2);
+// Two groups take turns at starting products, so that one weighs while the
+// other's run.
+struct Turns {
+  int group;
+  bool has_other;
+
+  __device__ __forceinline__ void begin() const {
+    if (has_other && group == 1) arrive(0);
+  }
+  __device__ __forceinline__ void take() const {
+    if (has_other) {
+      asm volatile("bar.sync %0, %1;" ::"r"(3 + group), "n"(kConsumers)
+                   : "memory");
     }
   }
-  commit_copies();
+  __device__ __forceinline__ void pass() const {
+    if (has_other) arrive(1 - group);
+  }
+  // Nobody waits for the second group's last pass.
+  __device__ __forceinline__ void pass_last() const {
+    if (has_other && group == 0) arrive(1);
+  }
+
+ private:
+  static __device__ __forceinline__ void arrive(int to) {
+    asm volatile("bar.arrive %0, %1;" ::"r"(3 + to), "n"(kConsumers)
+                 : "memory");
+  }
+};
+
+// One thread: keeps the stages filled. Blocks that no running kernel writes
+// are loaded at once.
+template <int kDim>
+__device__ void fill_ring(const AttentionCall& call, const Tile& tile,
+                          int64_t first_block, int count, const Ring& ring) {
+  bool has_waited = false;
+  const uint8_t* next =
+      count > 0 ? keys_of<kDim>(call, tile, first_block) : nullptr;
+  for (int i = 0; i < count; ++i) {
+    const int64_t block = first_block + 2 * i;
+    const uint8_t* keys = next;
+    if (i + 1 < count) next = keys_of<kDim>(call, tile, block + 2);
+    if (!has_waited && !is_older(call, tile, block)) {
+      wait_for_previous();
+      has_waited = true;
+    }
+#pragma unroll
+    for (int is_value = 0; is_value < 2; ++is_value) {
+      const int slot = i % kStages * 2 + is_value;
+      const uint32_t barrier = ring.full + 8 * slot;
+      barrier_wait(ring.empty + 8 * slot, i / kStages & 1 ^ 1);
+      barrier_expect(barrier, kBlockBytes<kDim>);
+      bulk_copy(ring.tiles + slot * kBlockBytes<kDim>,
+                keys + is_value * value_offset<kDim>(call), kBlockBytes<kDim>,
+                barrier);
+    }
+  }
 }
 
-// Scaled queries as f16; rows and columns that do not exist are zeros.
+// A group's scaled queries as f16. The last row stands in for those that do not
+// exist, and some column for those past head_dim, where keys are zeros.
 template <int kDim>
 __device__ __forceinline__ void load_query_panels(const AttentionCall& call,
                                                   const Tile& tile,
+                                                  int first_row,
                                                   uint8_t* shared) {
-  constexpr int kQuads = kDim / 4, kRows = kThreads / kQuads;
-  const int col = threadIdx.x % kQuads * 4;
-#pragma unroll 16
-  for (int row = threadIdx.x / kQuads; row < kTensorQueries; row += kRows) {
-    float4 v = {0, 0, 0, 0};
-    if (row < tile.rows && col < call.part.head_dim) {
-      const int64_t at =
-          tile.sequence.first_row + tile.first + position_in_tile(call, row);
-      const int head = tile.kv_head * call.group + head_in_tile(call, row);
-      v = *reinterpret_cast<const float4*>(call.q.data + at * call.q.stride +
-                                           head * call.part.head_dim + col);
-    }
+  constexpr int kQuads = kDim / 4, kStep = kGroupThreads / kQuads;
+  constexpr int kLoads = kGroupRows / kStep;  // up to 32
+  const int thread = threadIdx.x % kGroupThreads;
+  const int first = thread / kQuads, col = thread % kQuads * 4;
+  // Lane i finds the place of the row that the i-th load needs.
+  const int row =
+      min(first_row + first + threadIdx.x % 32 * kStep, tile.rows - 1);
+  const auto place =
+      static_cast<int>(position_in_tile(call, row) * call.q.stride +
+                       head_in_tile(call, row) * call.part.head_dim);
+  const float* from =
+      call.q.data +
+      int64_t{tile.sequence.first_row + tile.first} * call.q.stride +
+      tile.kv_head * call.group * call.part.head_dim +
+      (col < call.part.head_dim ? col : 0);
+  float4 loaded[kLoads];
+#pragma unroll
+  for (int i = 0; i < kLoads; ++i) {
+    loaded[i] = *reinterpret_cast<const float4*>(
+        from + __shfl_sync(0xffffffffu, place, i));
+  }
+  uint8_t* to =
+      shared + col / 64 * (kGroupRows * 128) + first * 128 + col % 8 * 2;
+  const int swapped = ((col / 8 ^ first) & 7) << 4;
+#pragma unroll
+  for (int i = 0; i < kLoads; ++i) {
+    const float4 v = loaded[i];
     const uint2 packed = {
         half_pair(__fmul_rn(v.x, call.scale), __fmul_rn(v.y, call.scale)),
         half_pair(__fmul_rn(v.z, call.scale), __fmul_rn(v.w, call.scale))};
-    *reinterpret_cast<uint2*>(shared + panel_address(0, row, col / 8) +
-                              col % 8 * 2) = packed;
+    *reinterpret_cast<uint2*>(to + i * kStep * 128 +
+                              (swapped ^ ((i * kStep & 7) << 4))) = packed;
   }
 }
 
-// Softcap, and -inf for keys that a row does not see.
+// What rows g and g + 8 of a warp see: keys [begin, end).
+struct Sights {
+  int begin[2];
+  int end[2];
+};
+
+// Softcap, and -inf for keys that a row does not see. `first`: the block's
+// first key; `sees_all`: every row sees the block.
 __device__ __forceinline__ void finish_scores(const AttentionCall& call,
-                                              int64_t block,
-                                              const Visible (&visible)[2],
+                                              int first, bool sees_all,
+                                              const Sights& sights,
                                               float (&score)[8][4]) {
-  const int q = threadIdx.x % 4;
   if (call.softcap > 0) {
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
@@ -85,159 +179,116 @@ __device__ __forceinline__ void finish_scores(const AttentionCall& call,
       }
     }
   }
-  int begin[2], end[2];
+  if (sees_all) return;
+  const int own = first + threadIdx.x % 4 * 2;
 #pragma unroll
   for (int side = 0; side < 2; ++side) {
-    const int64_t first = block * kKeys;
-    begin[side] =
-        static_cast<int>(max(visible[side].begin - first, int64_t{0}));
-    end[side] =
-        static_cast<int>(min(visible[side].end - first, int64_t{kKeys}));
-  }
+    const int begin = sights.begin[side] - own, end = sights.end[side] - own;
 #pragma unroll
-  for (int j = 0; j < 8; ++j) {
+    for (int j = 0; j < 8; ++j) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int key = 8 * j + 2 * q + (i & 1), side = i >> 1;
-      if (key < begin[side] || key >= end[side]) score[j][i] = kMinusInfinity;
+      for (int i = 0; i < 2; ++i) {
+        const int key = 8 * j + i;
+        if (key < begin || key >= end) {
+          score[j][2 * side + i] = kMinusInfinity;
+        }
+      }
     }
   }
 }
 
-// Split: what a block of keys gives; columns from `first` on.
-template <int kDim>
-__device__ __forceinline__ void store_partial(const AttentionCall& call,
-                                              const Tile& tile, int first,
-                                              const float (&value)[32]) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  float* partial = partial_of<kDim, kTensorQueries>(call, blockIdx.z);
-#pragma unroll
-  for (int j = 0; j < 8; ++j) {
-#pragma unroll
-    for (int side = 0; side < 2; ++side) {
-      const int row = 16 * warp + lane / 4 + 8 * side;
-      if (row >= tile.rows) continue;
-      *reinterpret_cast<float2*>(partial + row * kDim + first + 8 * j +
-                                 lane % 4 * 2) = {value[4 * j + 2 * side],
-                                                  value[4 * j + 2 * side + 1]};
-    }
-  }
-}
+// What a thread of a group has of one chain of blocks.
+template <int kPanels>
+struct Share {
+  float out[kPanels][32];
+  float largest[2];
+  float sum[2];
+};
 
 template <int kDim>
-__device__ __forceinline__ void store_weights(const AttentionCall& call,
-                                              const Tile& tile,
-                                              const BlockWeights& weights) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  float* partial = partial_of<kDim, kTensorQueries>(call, blockIdx.z);
-#pragma unroll
-  for (int side = 0; side < 2; ++side) {
-    const int row = 16 * warp + lane / 4 + 8 * side;
-    if (lane % 4 == 0 && row < tile.rows) {
-      partial[kTensorQueries * kDim + row] = weights.largest[side];
-      partial[kTensorQueries * (kDim + 1) + row] = weights.sum[side];
-    }
-  }
-}
-
-#endif  // CARAT_WGMMA_DEVICE
-
-template <int kDim, bool kSplit>
-__global__ __launch_bounds__(kThreads, 2) void attention_tensor_kernel(
-    const __grid_constant__ AttentionCall call) {
-#ifdef CARAT_WGMMA_DEVICE
-  extern __shared__ __align__(1024) uint8_t shared[];
+__device__ __forceinline__ void walk_blocks(
+    const AttentionCall& call, const Tile& tile, int group, int64_t first_block,
+    int count, const Ring& ring, const Turns& turns, uint32_t queries,
+    Share<kDim / 64>& share) {
   constexpr int kPanels = kDim / 64;
-  constexpr int kTileBytes = kPanels * kPanelBytes;
-  let_next_start();
-  const Tile tile = find_tile(call, blockIdx.x);
-  const int64_t first_block =
-      kSplit ? tile.first_block + blockIdx.z : tile.first_block;
-  const int64_t last_block = kSplit ? first_block : tile.last_block;
-  if (kSplit && first_block > tile.last_block) return;
-  wait_for_previous();
-  const uint32_t queries = shared_address(shared);
-  const uint32_t keys = queries + kTileBytes;
-  const uint32_t values = keys + kTileBytes;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int g = lane / 4, q = lane % 4;
-  if (call.part.head_dim != kDim) {
-    for (int i = threadIdx.x; i < 2 * kTileBytes / 16; i += kThreads) {
-      reinterpret_cast<uint4*>(shared + kTileBytes)[i] = make_uint4(0, 0, 0, 0);
-    }
-    __syncthreads();
+  const int row = group * kGroupRows + threadIdx.x % kGroupThreads / 32 * 16 +
+                  threadIdx.x % 32 / 4;
+  Sights sights;  // positions are below 2^31
+#pragma unroll
+  for (int side = 0; side < 2; ++side) {
+    const Visible visible =
+        visible_to(call, tile.position(call, row + 8 * side));
+    sights.begin[side] = static_cast<int>(visible.begin);
+    sights.end[side] = static_cast<int>(visible.end);
   }
-  const uint8_t* present_keys = keys_of(call, tile, first_block);
-  load_panels<kDim>(keys, present_keys, call.part.head_dim);
-  load_query_panels<kDim>(call, tile, shared);
-
-  float out[kPanels][32], largest[2], sum[2];
+  // What all rows of the group see.
+  const int first_row = group * kGroupRows;
+  const int last_row = min(first_row + kGroupRows, tile.rows) - 1;
+  const auto all_begin =
+      static_cast<int>(visible_to(call, tile.position(call, last_row)).begin);
+  const auto all_end =
+      static_cast<int>(visible_to(call, tile.position(call, first_row)).end);
+  const uint64_t query_panels = wgmma_descriptor(queries);
 #pragma unroll
   for (int p = 0; p < kPanels; ++p) {
 #pragma unroll
-    for (int i = 0; i < 32; ++i) out[p][i] = 0;
+    for (int i = 0; i < 32; ++i) share.out[p][i] = 0;
   }
-  Visible visible[2];
-#pragma unroll
-  for (int side = 0; side < 2; ++side) {
-    largest[side] = kMinusInfinity;
-    sum[side] = 0;
-    visible[side] =
-        visible_to(call, tile.position(call, 16 * warp + g + 8 * side));
-  }
-  const uint64_t query_panels = wgmma_descriptor(queries);
-  const uint64_t key_panels = wgmma_descriptor(keys);
-  const uint64_t value_panels = wgmma_descriptor_transposed(values);
+  share.largest[0] = share.largest[1] = kMinusInfinity;
+  share.sum[0] = share.sum[1] = 0;
+  const bool releases = threadIdx.x % 32 == 0;
+  if (count == 0) return;
+  turns.begin();
 
-#pragma unroll 1
-  for (int64_t block = first_block; block <= last_block; ++block) {
-    // The next block's place ahead: its load would hold everything up.
-    const uint8_t* next_keys =
-        block < last_block ? keys_of(call, tile, block + 1) : nullptr;
-    load_panels<kDim>(values, present_keys + value_offset(call),
-                      call.part.head_dim);
-    wait_copies<1>();
-    show_to_wgmma();
-    __syncthreads();
-    BlockWeights weights;
-    {
-      float raw[32];
-      wgmma_fence();
+  float raw[32], value[2][32];
+  BlockWeights weights;
+  const auto start_scores = [&](int i) {
+    const int slot = i % kStages * 2;
+    const uint64_t key_panels =
+        wgmma_descriptor(ring.tiles + slot * kBlockBytes<kDim>);
+    barrier_wait(ring.full + 8 * slot, i / kStages & 1);
+    wgmma_fence();
 #pragma unroll
-      for (int step = 0; step < kDim / 16; ++step) {
-        const uint64_t at = step / 4 * (kPanelBytes / 16) + step % 4 * 2;
-        wgmma_f16(raw, query_panels + at, key_panels + at, step > 0);
-      }
-      wgmma_commit();
-      wgmma_wait<0>();
-      pin(raw);
-      __syncthreads();  // the keys have been read
-      if (next_keys != nullptr) {
-        load_panels<kDim>(keys, next_keys, call.part.head_dim);
-      }
-      present_keys = next_keys;
+    for (int step = 0; step < kDim / 16; ++step) {
+      const uint64_t at = step / 4 * (kPanelBytes / 16) + step % 4 * 2;
+      wgmma_f16(raw, query_panels + at, key_panels + at, step > 0);
+    }
+    wgmma_commit();
+  };
+  const auto end_scores = [&](int i) {
+    wgmma_wait<0>();
+    pin(raw);
+    if (releases) barrier_arrive(ring.empty + 8 * (i % kStages * 2));
+  };
+  turns.take();
+  start_scores(0);
+  turns.pass();
+  end_scores(0);
+  // The last one apart: products may not be under way where paths meet.
+  const auto finish_block = [&](int i, auto is_last) {
+    const int first = static_cast<int>(first_block + 2 * i) * kKeys;
+    const int slot = i % kStages * 2 + 1;
+    const uint64_t value_panels =
+        wgmma_descriptor_transposed(ring.tiles + slot * kBlockBytes<kDim>);
+    {
       float score[8][4];
 #pragma unroll
-      for (int i = 0; i < 32; ++i) score[i / 4][i % 4] = raw[i];
-      finish_scores(call, block, visible, score);
+      for (int k = 0; k < 32; ++k) score[k / 4][k % 4] = raw[k];
+      finish_scores(call, first, first >= all_begin && first + kKeys <= all_end,
+                    sights, score);
       weights = weigh(score);
     }
     MergeFactors factors[2];
 #pragma unroll
     for (int side = 0; side < 2; ++side) {
-      factors[side] = merge_factors(largest[side], weights.largest[side]);
-      largest[side] = factors[side].largest;
-      sum[side] = merged(sum[side], weights.sum[side], factors[side]);
+      factors[side] = merge_factors(share.largest[side], weights.largest[side]);
+      share.largest[side] = factors[side].largest;
+      share.sum[side] =
+          merged(share.sum[side], weights.sum[side], factors[side]);
     }
-    if (block < last_block) {
-      wait_copies<1>();
-    } else {
-      wait_copies<0>();
-    }
-    show_to_wgmma();
-    __syncthreads();
-    // A panel of values is multiplied while the one before it is merged.
-    float value[2][32];
+    barrier_wait(ring.full + 8 * slot, i / kStages & 1);
+    // A panel of values, and then the next block's scores, are multiplied while
+    // the panel before is merged.
     const auto start = [&](int panel) {
       wgmma_fence();
 #pragma unroll
@@ -248,98 +299,214 @@ __global__ __launch_bounds__(kThreads, 2) void attention_tensor_kernel(
       }
       wgmma_commit();
     };
-    if constexpr (kSplit) store_weights<kDim>(call, tile, weights);
     pin(weights.p);
+    turns.take();
     start(0);
 #pragma unroll
     for (int p = 0; p < kPanels; ++p) {
       if (p + 1 < kPanels) {
         start(p + 1);
         wgmma_wait<1>();
+      } else if constexpr (!decltype(is_last)::value) {
+        start_scores(i + 1);
+        turns.pass();
+        wgmma_wait<1>();
       } else {
+        turns.pass_last();
         wgmma_wait<0>();
       }
       pin(value[p % 2]);
-      if constexpr (kSplit) {
-        store_partial<kDim>(call, tile, 64 * p, value[p % 2]);
-      } else {
 #pragma unroll
-        for (int i = 0; i < 32; ++i) {
-          out[p][i] = merged(out[p][i], value[p % 2][i], factors[i % 4 / 2]);
-        }
+      for (int k = 0; k < 32; ++k) {
+        share.out[p][k] =
+            merged(share.out[p][k], value[p % 2][k], factors[k % 4 / 2]);
       }
     }
-    __syncthreads();  // the values have been read
+    if (releases) barrier_arrive(ring.empty + 8 * slot);
+    if constexpr (!decltype(is_last)::value) end_scores(i + 1);
+  };
+#pragma unroll 1
+  for (int i = 0; i + 1 < count; ++i) finish_block(i, std::false_type());
+  finish_block(count - 1, std::true_type());
+}
+
+// Panels of which a thread block leaves the half that the other one joins, to
+// shared memory, [panel][quad][thread].
+template <int kPanels, int kFirst>
+__device__ __forceinline__ void leave(const Share<kPanels>& share,
+                                      uint8_t* exchange, float4* stats) {
+  auto* to = reinterpret_cast<float4*>(exchange) + threadIdx.x % kGroupThreads;
+#pragma unroll
+  for (int p = 0; p < kPanels / 2; ++p) {
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      const float* from = share.out[kFirst + p] + 4 * k;
+      to[(8 * p + k) * kGroupThreads] = {from[0], from[1], from[2], from[3]};
+    }
   }
-  if constexpr (!kSplit) {
+  stats[threadIdx.x] = {share.largest[0], share.largest[1], share.sum[0],
+                        share.sum[1]};
+}
+
+// Joins the half that begins with panel kFirst with what block kOther left.
+template <int kPanels, int kFirst, int kOther>
+__device__ __forceinline__ void join(const AttentionCall& call,
+                                     const Tile& tile, int group,
+                                     const Share<kPanels>& share,
+                                     uint32_t exchange, uint32_t stats) {
+  const int thread = threadIdx.x % kGroupThreads;
+  const float4 stat =
+      cluster_load_quad(cluster_address(stats + 16 * threadIdx.x, kOther));
+  const uint32_t from = cluster_address(exchange + 16 * thread, kOther);
+  const float largest[2] = {stat.x, stat.y}, sums[2] = {stat.z, stat.w};
+  const auto even = [&](float own, float other) {
+    return kOther == 1 ? own : other;
+  };
+  const auto odd = [&](float own, float other) {
+    return kOther == 1 ? other : own;
+  };
+  MergeFactors factors[2];
+  float sum[2];
 #pragma unroll
-    for (int p = 0; p < kPanels; ++p) {
+  for (int side = 0; side < 2; ++side) {
+    factors[side] = merge_factors(even(share.largest[side], largest[side]),
+                                  odd(share.largest[side], largest[side]));
+    sum[side] = merged(even(share.sum[side], sums[side]),
+                       odd(share.sum[side], sums[side]), factors[side]);
+  }
+  float4 other[kPanels / 2 * 8];
 #pragma unroll
-      for (int j = 0; j < 8; ++j) {
+  for (int k = 0; k < kPanels / 2 * 8; ++k) {
+    other[k] = cluster_load_quad(from + k * kGroupThreads * 16);
+  }
 #pragma unroll
-        for (int side = 0; side < 2; ++side) {
-          store_pair(call, tile, 16 * warp + g + 8 * side,
-                     64 * p + 8 * j + 2 * q,
-                     finished(out[p][4 * j + 2 * side], sum[side]),
-                     finished(out[p][4 * j + 2 * side + 1], sum[side]));
+  for (int side = 0; side < 2; ++side) {
+    const int row =
+        group * kGroupRows + thread / 32 * 16 + thread % 32 / 4 + 8 * side;
+    if (row >= tile.rows) continue;
+    const int64_t at =
+        tile.sequence.first_row + tile.first + position_in_tile(call, row);
+    const int head = tile.kv_head * call.group + head_in_tile(call, row);
+    const float inverse = __fdiv_rn(1.0f, sum[side]);
+    const int tiles = call.part.head_dim / kTileCols;  // of a head
+    uint8_t* to = slab_chunk(call.out, at, head * tiles + kFirst, 0) -
+                  ((at & 7) << 4) + thread % 4 * 4;
+#pragma unroll
+    for (int p = 0; p < kPanels / 2; ++p) {
+      if (kFirst + p >= tiles) break;
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        float result[2];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const float own = share.out[kFirst + p][4 * k + 2 * side + i];
+          const float4& quad = other[8 * p + k];
+          const float left = side == 0 ? (i == 0 ? quad.x : quad.y)
+                                       : (i == 0 ? quad.z : quad.w);
+          result[i] = finished(
+              merged(even(own, left), odd(own, left), factors[side]), inverse);
         }
+        *reinterpret_cast<__nv_bfloat162*>(
+            to + ((k ^ static_cast<int>(at & 7)) << 4)) =
+            __floats2bfloat162_rn(result[0], result[1]);
       }
+      to += int64_t{call.out.capacity} * 128;
     }
+  }
+}
+
+#endif  // CARAT_WGMMA_DEVICE
+
+template <int kDim>
+__global__ __launch_bounds__(kThreads, 1) void attention_tensor_kernel(
+    const __grid_constant__ AttentionCall call) {
+#ifdef CARAT_WGMMA_DEVICE
+  extern __shared__ __align__(1024) uint8_t shared[];
+  constexpr int kPanels = kDim / 64;
+  let_next_start();
+  const int rank = blockIdx.z;
+  const Tile tile = find_tile(call, blockIdx.y, blockIdx.x);
+  const int64_t first_block =
+      tile.first_block + ((tile.first_block ^ rank) & 1);
+  const int count =
+      first_block > tile.last_block
+          ? 0
+          : static_cast<int>(tile.last_block - first_block) / 2 + 1;
+  const int groups = tile.rows > kGroupRows ? 2 : 1;
+  Ring ring;
+  ring.full = shared_address(shared);
+  ring.empty = ring.full + 8 * 2 * kStages;
+  ring.tiles = ring.full + kQueriesAt + 2 * kBlockBytes<kDim>;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < 2 * kStages; ++i) {
+      barrier_init(ring.full + 8 * i, 1);
+      barrier_init(ring.empty + 8 * i, groups * kGroupThreads / 32);
+    }
+    barrier_init_done();
+  }
+  __syncthreads();
+  if (threadIdx.x >= kConsumers) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    if (threadIdx.x == kConsumers) {
+      fill_ring<kDim>(call, tile, first_block, count, ring);
+    }
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+    const int group = __shfl_sync(0xffffffffu, threadIdx.x / kGroupThreads, 0);
+    if (group >= groups) return;
+    const int queries_at = kQueriesAt + group * kBlockBytes<kDim>;
+    auto* stats = reinterpret_cast<float4*>(shared + kStatsAt);
+    wait_for_previous();
+    load_query_panels<kDim>(call, tile, group * kGroupRows,
+                            shared + queries_at);
+    show_to_wgmma();
+    group_sync(group);
+    const Turns turns = {group, groups > 1};
+    Share<kPanels> share;
+    walk_blocks<kDim>(call, tile, group, first_block, count, ring, turns,
+                      ring.full + queries_at, share);
+    group_sync(group);  // the queries have been read
+    if (rank == 0) {
+      leave<kPanels, kPanels / 2>(share, shared + queries_at, stats);
+    } else {
+      leave<kPanels, 0>(share, shared + queries_at, stats);
+    }
+    cluster_arrive();
+    cluster_wait();
+    if (rank == 0) {
+      join<kPanels, 0, 1>(call, tile, group, share, ring.full + queries_at,
+                          ring.full + kStatsAt);
+    } else {
+      join<kPanels, kPanels / 2, 0>(call, tile, group, share,
+                                    ring.full + queries_at,
+                                    ring.full + kStatsAt);
+    }
+    cluster_arrive_read();
+    cluster_wait();  // the other one has read this one's
   }
 #endif
 }
 
 template <int kDim>
-__global__ __launch_bounds__(kDim / 2) void attention_tensor_merge_kernel(
-    const __grid_constant__ AttentionCall call) {
-  merge_partials<kDim, kTensorQueries>(call);
-}
-
-template <int kDim, bool kSplit>
 void launch(LaunchQueue& queue, const AttentionCall& call, int64_t tiles) {
-  dim3 grid(static_cast<unsigned>(tiles),
-            static_cast<unsigned>(call.part.kv_heads));
-  if (kSplit) grid.z = static_cast<unsigned>(call.splits);
-  queue.launch(attention_tensor_kernel<kDim, kSplit>,
-               {grid, kThreads, 3 * (kDim / 64) * kPanelBytes}, call);
-  if (!kSplit) return;
-  grid.z = static_cast<unsigned>(call.tile_rows * call.group);
-  queue.launch(attention_tensor_merge_kernel<kDim>, {grid, kDim / 2, 0}, call);
+  LaunchShape shape = {dim3(static_cast<unsigned>(call.part.kv_heads),
+                            static_cast<unsigned>(tiles), 2),
+                       kThreads, kSharedBytes<kDim>};
+  shape.cluster = 2;
+  queue.launch(attention_tensor_kernel<kDim>, shape, call);
 }
 
 }  // namespace
 
 bool tensor_attention_supports(const DeviceTraits& device, int head_dim) {
   return device.has_wgmma && head_dim > 64 && head_dim <= 256 &&
-         head_dim % 8 == 0;
+         head_dim % kTileCols == 0;
 }
 
 void launch_attention_tensor(LaunchQueue& queue, const AttentionCall& call,
                              int64_t tiles) {
-  call.part.head_dim > 128 ? launch<256, false>(queue, call, tiles)
-                           : launch<128, false>(queue, call, tiles);
-}
-
-bool tensor_split_pays(const DeviceTraits& device, int64_t tiles,
-                       int64_t most_blocks, int64_t blocks) {
-  // Microseconds, as measured on an H100: a block of keys in a row of them; one
-  // on its own; its partial results, written and read; starting the merge.
-  constexpr double kInTurn = 4, kAlone = 6, kPartial = 0.035, kMerge = 3;
-  const int64_t at_once = 2 * device.processors;
-  const auto rounds = [&](int64_t count) {
-    return static_cast<double>((count + at_once - 1) / at_once);
-  };
-  const double in_turn =
-      rounds(tiles) * static_cast<double>(most_blocks) * kInTurn;
-  const double split =
-      rounds(blocks) * kAlone + static_cast<double>(blocks) * kPartial + kMerge;
-  return split < 0.9 * in_turn;
-}
-
-void launch_attention_tensor_split(LaunchQueue& queue,
-                                   const AttentionCall& call, int64_t tiles) {
-  call.part.head_dim > 128 ? launch<256, true>(queue, call, tiles)
-                           : launch<128, true>(queue, call, tiles);
+  call.part.padded_dim > 128 ? launch<256>(queue, call, tiles)
+                             : launch<128>(queue, call, tiles);
 }
 
 }  // namespace carat::cuda

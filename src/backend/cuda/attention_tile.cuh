@@ -14,7 +14,7 @@ __device__ inline Visible visible_to(const AttentionCall& call,
   return {is_windowed ? position - call.window + 1 : 0, position + 1};
 }
 
-// The position, from the tile's first, of a row (below 64, groups up to 32). A
+// The position, from the tile's first, of a row (below 128, groups up to 32). A
 // division takes some 25 instructions, in a kernel that runs once through.
 __device__ __forceinline__ int position_in_tile(const AttentionCall& call,
                                                 int row) {
@@ -39,14 +39,15 @@ struct Tile {
   }
 };
 
-__device__ inline Tile find_tile(const AttentionCall& call, int index) {
+__device__ inline Tile find_tile(const AttentionCall& call, int index,
+                                 int kv_head) {
   const QueryTile place = call.tiles[index];
   Tile tile;
   tile.sequence = call.sequences[place.sequence];
   tile.first = place.first;
   const int positions = min(call.tile_rows, tile.sequence.rows - place.first);
   tile.rows = positions * call.group;
-  tile.kv_head = blockIdx.y;
+  tile.kv_head = kv_head;
   const int64_t first = tile.sequence.first_position + place.first;
   tile.first_block = visible_to(call, first).begin / kKeys;
   tile.last_block = (first + positions - 1) / kKeys;
@@ -61,14 +62,15 @@ __device__ inline bool is_older(const AttentionCall& call, const Tile& tile,
 }
 
 // Keys of a block; values lie kv_heads heads behind.
+template <int kDim>
 __device__ inline const uint8_t* keys_of(const AttentionCall& call,
                                          const Tile& tile, int64_t block) {
   return tile.sequence.blocks[block - tile.sequence.first_block] +
-         call.part.layer_offset +
-         int64_t{tile.kv_head} * kKeys * call.part.head_dim * 2;
+         call.part.layer_offset + int64_t{tile.kv_head} * kBlockBytes<kDim>;
 }
+template <int kDim>
 __device__ inline int64_t value_offset(const AttentionCall& call) {
-  return int64_t{call.part.kv_heads} * kKeys * call.part.head_dim * 2;
+  return int64_t{call.part.kv_heads} * kBlockBytes<kDim>;
 }
 
 __device__ inline void store_pair(const AttentionCall& call, const Tile& tile,
@@ -82,42 +84,15 @@ __device__ inline void store_pair(const AttentionCall& call, const Tile& tile,
       __floats2bfloat162_rn(low, high);
 }
 
-// Split: the partial results of a tile of up to kRows queries, kv head and
-// block: values [kRows][kDim], then largest and sum [kRows] each.
-template <int kDim, int kRows>
+// Split: the partial results of a tile of up to kFewQueries, kv head and block:
+// values [kFewQueries][kDim], then largest and sum [kFewQueries] each.
+template <int kDim>
 __device__ inline float* partial_of(const AttentionCall& call, int block) {
-  constexpr int64_t kFloats = kRows * (kDim + 2);
+  constexpr int64_t kFloats = kFewQueries * (kDim + 2);
   return call.partials +
          ((int64_t{blockIdx.x} * gridDim.y + blockIdx.y) * call.splits +
           block) *
              kFloats;
-}
-
-// Merges them in ascending order: one thread block a (tile, kv head, row); a
-// thread two dimensions.
-template <int kDim, int kRows>
-__device__ inline void merge_partials(const AttentionCall& call) {
-  let_next_start();
-  const Tile tile = find_tile(call, blockIdx.x);
-  const int row = blockIdx.z;
-  if (row >= tile.rows) return;
-  wait_for_previous();
-  const int blocks = static_cast<int>(tile.last_block - tile.first_block) + 1;
-  const int col = threadIdx.x * 2;
-  float largest = kMinusInfinity, sum = 0;
-  float2 out = {0, 0};
-#pragma unroll 4
-  for (int block = 0; block < blocks; ++block) {
-    const float* partial = partial_of<kDim, kRows>(call, block);
-    const float2 value =
-        *reinterpret_cast<const float2*>(partial + row * kDim + col);
-    const MergeFactors f = merge_factors(largest, partial[kRows * kDim + row]);
-    largest = f.largest;
-    sum = merged(sum, partial[kRows * (kDim + 1) + row], f);
-    out.x = merged(out.x, value.x, f);
-    out.y = merged(out.y, value.y, f);
-  }
-  store_pair(call, tile, row, col, finished(out.x, sum), finished(out.y, sum));
 }
 
 }  // namespace carat::cuda

@@ -46,6 +46,11 @@ __device__ __forceinline__ bool barrier_test(uint32_t barrier, int parity) {
       : "memory");
   return done != 0;
 }
+// What this thread wrote, to shared or global memory, is seen by bulk copies
+// that are started after the next barrier.
+__device__ __forceinline__ void show_to_copies() {
+  asm volatile("fence.proxy.async;" ::: "memory");
+}
 // 16-byte aligned, a multiple of 16 bytes; counts on the barrier.
 __device__ __forceinline__ void bulk_copy(uint32_t to, const void* from,
                                           int bytes, uint32_t barrier) {

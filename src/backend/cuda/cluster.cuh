@@ -14,6 +14,10 @@ __device__ __forceinline__ void cluster_arrive_started() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 #endif
 }
+// Says that it has read what it needs of the others; makes no write seen.
+__device__ __forceinline__ void cluster_arrive_read() {
+  cluster_arrive_started();
+}
 __device__ __forceinline__ void cluster_arrive() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
@@ -43,11 +47,19 @@ __device__ __forceinline__ void cluster_store(uint32_t address, float value) {
                : "memory");
 #endif
 }
-__device__ __forceinline__ float2 cluster_load_pair(uint32_t address) {
-  float2 value = {0, 0};
+__device__ __forceinline__ void cluster_store_pair(uint32_t address, float x,
+                                                   float y) {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("ld.shared::cluster.v2.f32 {%0, %1}, [%2];"
-               : "=f"(value.x), "=f"(value.y)
+  asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" ::"r"(address),
+               "f"(x), "f"(y)
+               : "memory");
+#endif
+}
+__device__ __forceinline__ float4 cluster_load_quad(uint32_t address) {
+  float4 value = {0, 0, 0, 0};
+#if __CUDA_ARCH__ >= 900
+  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
                : "r"(address)
                : "memory");
 #endif

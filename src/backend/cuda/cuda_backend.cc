@@ -54,7 +54,8 @@ CudaKv& own_kv(const KvLayer& layer) {
 BlockPart part_of(const CudaKv& kv, int layer) {
   const KvLayout& layout = kv.layout();
   return {kv.block_bytes() / layout.layers * layer, layout.kv_heads,
-          layout.head_dim};
+          layout.head_dim,
+          static_cast<int32_t>(padded_head_dim(layout.head_dim))};
 }
 
 class CudaBackend : public Backend {
@@ -203,7 +204,8 @@ class CudaBackend : public Backend {
     const int64_t rows = in.angles.rows;
     const int64_t head_dim = in.angles.cols;
     check_matrix(in.angles, "heads: angles is not a matrix");
-    require(head_dim % 2 == 0, "heads: head_dim is odd");
+    require(attention_supports(static_cast<int>(head_dim)),
+            "heads: head_dim is not a multiple of 8 up to 256");
     check_sequences(sequences, rows);
     const auto check_heads = [&](const Matrix& m) {
       check_matrix(m, "heads: q, k or v is not a matrix");
@@ -250,6 +252,7 @@ class CudaBackend : public Backend {
       note_append(kv, layer.layer, sequences);
     }
     launch_heads(*queue_, call, rows);
+    last_heads_ = {call, queue_->flushes(), queue_->noted()};
   }
 
   void attention(Matrix q, std::span<const SequenceRows> sequences,
@@ -310,9 +313,7 @@ class CudaBackend : public Backend {
     const bool is_split =
         are_few && !is_joint &&
         give_partials(call, std::ssize(sequences) * shape.kv_heads, splits,
-                      shape.head_dim, kFewQueries);
-    const bool is_tensor_split =
-        is_tensor && cut_tensor(call, sequences, shape, tiles);
+                      call.part.padded_dim);
 
     // Only now: room for partial results flushes, and with it goes what is
     // staged.
@@ -327,11 +328,10 @@ class CudaBackend : public Backend {
         queue_->stage(tiles.data(), tiles.size() * sizeof(QueryTile), 0));
     call.reads_ahead = may_read_ahead(kv, layer.layer, sequences) ? 1 : 0;
     if (is_joint) {
+      take_heads(call);
       launch_attention_joint(*queue_, call, count);
     } else if (is_split) {
       launch_attention_split(*queue_, call, count);
-    } else if (is_tensor_split) {
-      launch_attention_tensor_split(*queue_, call, count);
     } else if (is_tensor) {
       launch_attention_tensor(*queue_, call, count);
     } else {
@@ -419,37 +419,11 @@ class CudaBackend : public Backend {
     return window > 0 && position >= window ? position - window + 1 : 0;
   }
 
-  // Gives the blocks of keys of a call's tiles thread blocks of their own, if
-  // that pays and their results find room.
-  bool cut_tensor(AttentionCall& call, std::span<const SequenceRows> sequences,
-                  const AttentionShape& shape,
-                  const std::vector<QueryTile>& tiles) {
-    int64_t most = 0, all = 0;
-    for (const QueryTile& tile : tiles) {
-      const SequenceRows& sequence =
-          sequences[static_cast<size_t>(tile.sequence)];
-      const int64_t first = sequence.first_position + tile.first;
-      const int64_t rows =
-          std::min<int64_t>(call.tile_rows, sequence.rows - tile.first);
-      const int64_t blocks = (first + rows - 1) / kBlockTokens -
-                             first_visible(first, shape.window) / kBlockTokens +
-                             1;
-      most = std::max(most, blocks);
-      all += blocks;
-    }
-    const int64_t splits = round_up(most, kSplitStep);
-    const int64_t tile_heads = std::ssize(tiles) * shape.kv_heads;
-    return tensor_split_pays(traits_, tile_heads, most, all * shape.kv_heads) &&
-           give_partials(call, tile_heads, splits, shape.head_dim,
-                         kTensorQueries);
-  }
-
-  // Room for what `splits` parts of each tile's keys give, for up to `queries`
-  // queries: not if that is too much.
+  // Room for what `splits` parts of each tile's keys give: not if that is too
+  // much.
   bool give_partials(AttentionCall& call, int64_t tile_heads, int64_t splits,
-                     int head_dim, int queries) {
-    const int64_t bytes = tile_heads * splits *
-                          partial_floats(head_dim, queries) *
+                     int padded_dim) {
+    const int64_t bytes = tile_heads * splits * partial_floats(padded_dim) *
                           static_cast<int64_t>(sizeof(float));
     if (bytes > kMostPartialBytes) return false;
     call.partials = fit_partials(bytes);
@@ -503,6 +477,24 @@ class CudaBackend : public Backend {
     return found != appended_.end() && found->second == places_of(sequences);
   }
 
+  // If heads() of the same rows was the last launch, the attention kernel does
+  // its work too.
+  void take_heads(AttentionCall& call) {
+    const HeadsCall& heads = last_heads_.call;
+    if (call.reads_ahead == 0 || last_heads_.flush != queue_->flushes() ||
+        last_heads_.noted != queue_->noted() || heads.k.data == nullptr ||
+        heads.q.data != call.q.data || heads.q.stride != call.q.stride ||
+        heads.q_heads != call.group * call.part.kv_heads ||
+        heads.sequences != call.sequences ||
+        heads.part.layer_offset != call.part.layer_offset) {
+      return;
+    }
+    queue_->take_back();
+    call.has_heads = 1;
+    call.heads = heads;
+    last_heads_ = {};
+  }
+
   // First position and number of rows of each sequence.
   using Places = std::vector<std::pair<int64_t, int64_t>>;
   static Places places_of(std::span<const SequenceRows> sequences) {
@@ -530,6 +522,12 @@ class CudaBackend : public Backend {
   // What was appended to a layer since the flush `appended_flush_`.
   std::map<std::pair<const void*, int>, Places> appended_;
   uint64_t appended_flush_ = 0;
+  // The last heads(), and how many launches were then noted in that flush.
+  struct {
+    HeadsCall call;
+    uint64_t flush;
+    size_t noted;
+  } last_heads_ = {};
 };
 
 }  // namespace

@@ -130,6 +130,12 @@ CudaInput::CudaInput(const std::shared_ptr<LaunchQueue>& queue,
   slab_.data = memory_.data();
 }
 
+int64_t padded_head_dim(int64_t head_dim) {
+  return head_dim <= 64    ? 64
+         : head_dim <= 128 ? 128
+                           : round_up(head_dim, int64_t{256});
+}
+
 CudaKv::CudaKv(std::shared_ptr<LaunchQueue> queue, const KvLayout& layout)
     : KvStorage(layout), queue_(std::move(queue)) {
   require(
@@ -137,7 +143,7 @@ CudaKv::CudaKv(std::shared_ptr<LaunchQueue> queue, const KvLayout& layout)
           layout.head_dim % 8 == 0,
       "make_kv: head_dim is not a multiple of 8, or a size is not positive");
   block_bytes_ = int64_t{2} * layout.layers * layout.kv_heads * kBlockTokens *
-                 layout.head_dim * 2;
+                 padded_head_dim(layout.head_dim) * 2;
   // All alike, so that a plan can count them.
   constexpr int64_t kMostSlabBytes = int64_t{32} << 20;
   slab_blocks_ = std::max<int64_t>(kMostSlabBytes / block_bytes_, 1);

@@ -80,8 +80,12 @@ class CudaInput : public LinearInput {
   ActivationSlab slab_;
 };
 
-/// Blocks of f16: [layer][key, value][kv head][64 positions][head_dim], zeroed
-/// when made, so that what no position has filled yet is finite.
+/// Columns of a head of `head_dim` in the cache: 64, 128, or a multiple of 256.
+int64_t padded_head_dim(int64_t head_dim);
+
+/// Blocks of f16: [layer][key, value][kv head], each as BlockPart says. Zeroed
+/// when made, so that what no position has filled yet is finite, and columns
+/// past head_dim are zeros for ever.
 class CudaKv : public KvStorage {
  public:
   CudaKv(std::shared_ptr<LaunchQueue> queue, const KvLayout& layout);

@@ -149,11 +149,14 @@ struct SequenceInfo {
   int32_t rows;
 };
 
-/// Where one layer's keys lie in a block; values follow kv_heads heads later.
+/// Where one layer's keys lie in a block: per head panels of 64 columns, each
+/// 64 rows of 128 bytes, whose 16-byte chunks are swapped by row & 7, as tensor
+/// cores read them. Values follow kv_heads heads later.
 struct BlockPart {
   int64_t layer_offset;  ///< bytes
   int32_t kv_heads;
   int32_t head_dim;
+  int32_t padded_dim;  ///< columns of the panels; those past head_dim are zeros
 };
 
 struct HeadsCall {
@@ -192,22 +195,27 @@ struct AttentionCall {
   int32_t splits;     ///< split: blocks per tile there is room for; joint:
                       ///< thread blocks of a cluster
   int32_t rounds;     ///< joint: blocks of keys a thread block takes
+  int32_t groups;     ///< joint: of them, at a time
   /// Whether the kernels that still run may write no block of keys before the
   /// sequences' first rows; split and joint then load those at once.
   int32_t reads_ahead;
   /// 2^16 / group, rounded up: see position_in_tile.
   int32_t group_inverse;
+  /// Joint: does first what `heads` asks for, for the sequences' rows, but
+  /// leaves q as it is. Needs reads_ahead.
+  int32_t has_heads;
+  HeadsCall heads;
 };
 
 /// Stacked (position, head) rows of a tile.
-inline constexpr int kTensorQueries = 64;
+inline constexpr int kTensorQueries = 128;
 inline constexpr int kWideQueries = 32;
 inline constexpr int kFewQueries = 16;
 
 /// Whether there is a kernel for this head size.
 bool attention_supports(int head_dim);
-/// Floats of `partials` for one tile of `queries`, kv head and block.
-int64_t partial_floats(int head_dim, int queries);
+/// Floats of `partials` for one tile, kv head and block.
+int64_t partial_floats(int padded_dim);
 
 /// Tiles of up to kWideQueries; each visits its blocks in turn.
 void launch_attention_wide(LaunchQueue& queue, const AttentionCall& call,
@@ -216,14 +224,6 @@ void launch_attention_wide(LaunchQueue& queue, const AttentionCall& call,
 bool tensor_attention_supports(const DeviceTraits& device, int head_dim);
 void launch_attention_tensor(LaunchQueue& queue, const AttentionCall& call,
                              int64_t tiles);
-/// With blocks side by side, then merged in order: for few tiles. Needs
-/// `partials` for tiles of kTensorQueries, and `splits`.
-void launch_attention_tensor_split(LaunchQueue& queue,
-                                   const AttentionCall& call, int64_t tiles);
-/// Whether that is faster for `tiles` (times kv heads) of up to `most_blocks`
-/// blocks, `blocks` in all.
-bool tensor_split_pays(const DeviceTraits& device, int64_t tiles,
-                       int64_t most_blocks, int64_t blocks);
 /// Tiles of up to kFewQueries; blocks side by side, then merged in order.
 void launch_attention_split(LaunchQueue& queue, const AttentionCall& call,
                             int64_t tiles);

@@ -49,6 +49,14 @@ class LaunchQueue {
            sizeof(Params));
   }
 
+  /// How many launches are noted since the last flush.
+  size_t noted() const { return records_.size(); }
+  /// Forgets the last one.
+  void take_back() {
+    params_.resize(records_.back().params_offset);
+    records_.pop_back();
+  }
+
   /// Copies `bytes` of host data to the device ahead of this chunk's launches;
   /// returns where it will lie. `reserve` >= bytes: takes that much room, so
   /// that a little more data next time leaves the other addresses alone.

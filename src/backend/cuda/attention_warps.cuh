@@ -1,0 +1,77 @@
+// Four warps that work on 16 rows and a block of keys: each scores a quarter of
+// the keys, all weigh, each multiplies a quarter of the dimensions.
+#ifndef CARAT_BACKEND_CUDA_ATTENTION_WARPS_CUH_
+#define CARAT_BACKEND_CUDA_ATTENTION_WARPS_CUH_
+
+#include "backend/cuda/attention_block.cuh"
+#include "backend/cuda/attention_tile.cuh"
+
+namespace carat::cuda {
+
+inline constexpr int kWarpsThreads = 128;
+inline constexpr int kScoreStride = kKeys + 8;
+
+// Scaled queries as f16; rows and columns that do not exist are zeros.
+template <int kDim, int kCount>
+__device__ inline void load_queries(const AttentionCall& call, const Tile& tile,
+                                    uint8_t* shared) {
+  for (int i = threadIdx.x; i < kCount * (kDim / 2); i += blockDim.x) {
+    const int row = i / (kDim / 2), col = i % (kDim / 2) * 2;
+    float2 pair = {0, 0};
+    if (row < tile.rows && col < call.part.head_dim) {
+      const int64_t at =
+          tile.sequence.first_row + tile.first + position_in_tile(call, row);
+      const int head = tile.kv_head * call.group + head_in_tile(call, row);
+      pair = *reinterpret_cast<const float2*>(call.q.data + at * call.q.stride +
+                                              head * call.part.head_dim + col);
+    }
+    *reinterpret_cast<uint32_t*>(
+        shared + panel_address<kCount>(0, row, col / 8) + col % 8 * 2) =
+        half_pair(__fmul_rn(pair.x, call.scale), __fmul_rn(pair.y, call.scale));
+  }
+}
+
+// The scores of the keys [16 * part, + 16) for the queries [16 * group, + 16)
+// of a tile, finished, to scores[row of 16][key].
+template <int kDim, int kQueries>
+__device__ __forceinline__ void score_part(const AttentionCall& call,
+                                           int64_t block, uint32_t queries,
+                                           int group, uint32_t keys, int part,
+                                           const Visible (&visible)[2],
+                                           float (*scores)[kScoreStride]) {
+  const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+  float own[2][4];
+  score_keys<kDim, kQueries, 2>(queries, 16 * group, keys, 2 * part, own);
+#pragma unroll
+  for (int j = 0; j < 2; ++j) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int key = 16 * part + 8 * j + 2 * q + (i & 1), side = i >> 1;
+      const int64_t at = block * kKeys + key;
+      scores[g + 8 * side][key] =
+          finish_score(own[j][i], call.softcap,
+                       at >= visible[side].begin && at < visible[side].end);
+    }
+  }
+}
+
+__device__ __forceinline__ BlockWeights
+weigh_shared(const float (*scores)[kScoreStride]) {
+  const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+  float score[8][4];
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+#pragma unroll
+    for (int side = 0; side < 2; ++side) {
+      const float2 pair = *reinterpret_cast<const float2*>(
+          &scores[g + 8 * side][8 * j + 2 * q]);
+      score[j][2 * side] = pair.x;
+      score[j][2 * side + 1] = pair.y;
+    }
+  }
+  return weigh(score);
+}
+
+}  // namespace carat::cuda
+
+#endif  // CARAT_BACKEND_CUDA_ATTENTION_WARPS_CUH_
