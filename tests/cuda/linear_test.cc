@@ -122,6 +122,37 @@ TEST_F(CudaLinear, BitsDoNotDependOnSharingALongK) {
   }
 }
 
+// The norm that follows then adds the sums itself, unless something is launched
+// between them: the same bits, of y too.
+TEST_F(CudaLinear, ANormMayJoinTheSumsOfALongK) {
+  const int64_t outputs = 1210, cols = 10200;
+  const RandomWeights source(outputs, cols, {4, 32, 8, false}, 7);
+  const auto weight = cuda().pack(source);
+  const auto post = cuda().upload(normals(outputs, 17));
+  const auto next = cuda().upload(normals(outputs, 19));
+  for (const int64_t rows : {33, 64, 128}) {
+    SCOPED_TRACE(rows);
+    const auto input =
+        normed_input(cuda(), normals(rows * cols, 11), rows, cols);
+    const auto run = [&](bool at_once) {
+      const BackendMatrix x(cuda(), rows, outputs, normals(rows * outputs, 3));
+      const BackendMatrix y(cuda(), rows, outputs);
+      const auto hidden = cuda().make_input(rows, outputs);
+      const LinearOutput output{weight.get(), y};
+      cuda().linear(*input, {&output, 1});
+      if (!at_once) cuda().wait(cuda().submit());
+      cuda().add_norm(x, y, vector_of(post), vector_of(next), 1e-6f,
+                      hidden.get());
+      Floats all = x.values();
+      for (const Floats& more : {y.values(), seen(cuda(), *hidden)}) {
+        all.insert(all.end(), more.begin(), more.end());
+      }
+      return all;
+    };
+    expect_same_bytes(run(true), run(false), "joined by the norm");
+  }
+}
+
 // Row counts and places as the chunks of a prompt have them: a row's bits are
 // those it has in one pass over all rows. Shapes of the 270M model.
 TEST_F(CudaLinear, BitsDoNotDependOnTheChunkOfARow) {

@@ -357,6 +357,7 @@ class CudaBackend : public Backend {
       call.next = next_norm.data;
       call.out = begin_fill(*out, x.rows, x.cols);
     }
+    take_join(call, x.rows);
     launch_norm(*queue_, call, x.rows);
   }
 
@@ -447,7 +448,9 @@ class CudaBackend : public Backend {
         call.partials = {fit_partials(split.partial_bytes),
                          round_up(call.pieces[0].weight.rows, 4)};
       }
-      launch_linear_wide(*queue_, traits_, call, bits, gated);
+      const JoinCall join =
+          launch_linear_wide(*queue_, traits_, call, bits, gated);
+      last_join_ = {join, queue_->flushes(), queue_->noted()};
     } else {
       launch_linear_small(*queue_, traits_, call, bits, gated);
     }
@@ -495,6 +498,20 @@ class CudaBackend : public Backend {
     last_heads_ = {};
   }
 
+  // If joining the sums that make y was the last launch, the norm does it.
+  void take_join(NormCall& call, int64_t rows) {
+    const JoinCall& join = last_join_.call;
+    if (join.slots == 0 || last_join_.flush != queue_->flushes() ||
+        last_join_.noted != queue_->noted() || join.out.data != call.y.data ||
+        join.out.stride != call.y.stride || join.rows != rows ||
+        join.cols != call.cols) {
+      return;
+    }
+    queue_->take_back();
+    call.join = join;
+    last_join_ = {};
+  }
+
   // First position and number of rows of each sequence.
   using Places = std::vector<std::pair<int64_t, int64_t>>;
   static Places places_of(std::span<const SequenceRows> sequences) {
@@ -522,12 +539,15 @@ class CudaBackend : public Backend {
   // What was appended to a layer since the flush `appended_flush_`.
   std::map<std::pair<const void*, int>, Places> appended_;
   uint64_t appended_flush_ = 0;
-  // The last heads(), and how many launches were then noted in that flush.
-  struct {
-    HeadsCall call;
+  // A launch, and how many were then noted in that flush.
+  template <class Call>
+  struct Last {
+    Call call;
     uint64_t flush;
     size_t noted;
-  } last_heads_ = {};
+  };
+  Last<HeadsCall> last_heads_ = {};
+  Last<JoinCall> last_join_ = {};
 };
 
 }  // namespace

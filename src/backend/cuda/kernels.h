@@ -83,9 +83,18 @@ struct WideSplit {
 };
 WideSplit plan_wide_split(const DeviceTraits& device, const LinearCall& call,
                           bool gated);
-/// wgmma; for many rows.
-void launch_linear_wide(LaunchQueue& queue, const DeviceTraits& device,
-                        LinearCall call, int bits, bool gated);
+/// out = partials[0] + partials[1] + ..., in this order.
+struct JoinCall {
+  Rows partials;  ///< [slots][rows][cols], rows of `stride`, a multiple of 4
+  Rows out;
+  int32_t slots;
+  int32_t rows;
+  int32_t cols;
+};
+/// wgmma; for many rows. Returns the join that it launched last, if any (slots
+/// 0: none): who reads the output next may take that back and do it himself.
+JoinCall launch_linear_wide(LaunchQueue& queue, const DeviceTraits& device,
+                            LinearCall call, int bits, bool gated);
 
 // --- rows.cu ---
 
@@ -116,6 +125,7 @@ struct NormCall {
   float eps;
   int32_t cols;
   ActivationSlab out;
+  JoinCall join;  ///< slots > 0: makes y first
 };
 void launch_norm(LaunchQueue& queue, const NormCall& call, int64_t rows);
 
@@ -127,14 +137,6 @@ struct GatherCall {
 };
 void launch_gather(LaunchQueue& queue, const GatherCall& call, int64_t rows);
 
-/// out = partials[0] + partials[1] + ..., in this order.
-struct JoinCall {
-  Rows partials;  ///< [slots][rows][cols], rows of `stride`, a multiple of 4
-  Rows out;
-  int32_t slots;
-  int32_t rows;
-  int32_t cols;
-};
 void launch_join(LaunchQueue& queue, const JoinCall& call);
 
 // --- heads.cu ---

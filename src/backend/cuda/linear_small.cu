@@ -23,8 +23,7 @@
 namespace carat::cuda {
 namespace {
 
-constexpr int kMostWarps = 5;                      // gated: for each of the two
-constexpr int kRangeRowBytes = kRangeTiles * 128;  // a row's part of a range
+constexpr int kMostWarps = 5;    // gated: for each of the two
 constexpr int kZeroBytes = 128;  // 16 of zeros stand for rows that are not
 
 // This warp's part of a slice, as it is packed: [k tile][slice_bytes]. A lane
@@ -36,10 +35,9 @@ __device__ __forceinline__ void load_weights(const WeightTiles& weight,
   const int lane = threadIdx.x % 32;
   const int slice_bytes = weight.slice_bytes;
   const int64_t stride = int64_t{kSlices} * slice_bytes;
-  const uint8_t* from = slice + range * kRangeTiles * stride;
-#pragma unroll
-  for (int i = 0; i < kRangeTiles; ++i) {
-    if (i >= count) break;
+  const uint8_t* from = slice + range * range_tiles(weight.k_tiles) * stride;
+#pragma unroll 8
+  for (int i = 0; i < count; ++i) {
 #pragma unroll
     for (int plane = 0; plane < kBits / 4; ++plane) {
       const int at = plane * 512 + lane * 16;
@@ -66,7 +64,10 @@ __device__ __forceinline__ void load_activations(const ActivationSlab& input,
   const int at = threadIdx.x % 8 * 16;
   const uint8_t* from =
       input.data +
-      (int64_t{range} * kRangeTiles * input.capacity + first_row) * 128 + at;
+      (int64_t{range} * range_tiles(input.k_tiles) * input.capacity +
+       first_row) *
+          128 +
+      at;
   const int64_t stride = int64_t{input.capacity} * 128;
   int row = group;
   for (int i = 0; i < count;) {
@@ -266,22 +267,21 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
   const uint8_t* data = place.data();
   constexpr int kPartial = kSliceRows * 8 * kTiles;
 
+  const int k_tiles = call.input.k_tiles;
+  const int range_length = range_tiles(k_tiles);
   uint8_t* weights = shared + layout.weights_at +
                      (half * layout.warps + warp) * layout.weight_bytes;
   const uint32_t zeros = shared_address(shared);
   const uint32_t activations =
       zeros + layout.activations_at +
-      warp * min(call.rows, 8 * kTiles) * kRangeRowBytes;
+      warp * min(call.rows, 8 * kTiles) * range_length * 128;
   auto* partials = reinterpret_cast<float*>(shared + layout.partials_at);
-  const int64_t capacity = call.input.k_tiles;
 
   const int rounds = (layout.per_block + layout.warps - 1) / layout.warps;
   for (int round = 0; round < rounds; ++round) {
     const int range = first + round * layout.warps + warp;
     const int count =
-        range < end
-            ? min(kRangeTiles, static_cast<int>(capacity) - range * kRangeTiles)
-            : 0;
+        range < end ? min(range_length, k_tiles - range * range_length) : 0;
     if (round > 0) __syncthreads();  // the last round's data have been read
     if (count > 0) {
       load_weights<kBits>(weight, data, range, count, shared_address(weights));
@@ -381,18 +381,19 @@ int best_parts(const DeviceTraits& device, int slices, int ranges) {
 // [half][range][row][n] (those of the cluster's first block are used).
 SmallLayout small_layout(const LinearCall& call, int halves, int tile_rows) {
   SmallLayout layout = {};
-  layout.ranges = (call.input.k_tiles + kRangeTiles - 1) / kRangeTiles;
+  const int range_length = range_tiles(call.input.k_tiles);
+  layout.ranges = range_count(call.input.k_tiles);
   layout.per_block = (layout.ranges + call.parts - 1) / call.parts;
   const int rounds = (layout.per_block + kMostWarps - 1) / kMostWarps;
   layout.warps = (layout.per_block + rounds - 1) / rounds;
   for (int i = 0; i < call.piece_count; ++i) {
     layout.weight_bytes = std::max(
-        layout.weight_bytes, kRangeTiles * call.pieces[i].weight.slice_bytes);
+        layout.weight_bytes, range_length * call.pieces[i].weight.slice_bytes);
   }
   const int rows = std::min(call.rows, tile_rows);
   layout.activations_at = kZeroBytes;
   layout.weights_at =
-      layout.activations_at + layout.warps * rows * kRangeRowBytes;
+      layout.activations_at + layout.warps * rows * range_length * 128;
   layout.partials_at =
       layout.weights_at + halves * layout.warps * layout.weight_bytes;
   layout.bytes =
@@ -429,7 +430,7 @@ void launch_for_rows(LaunchQueue& queue, const DeviceTraits& device,
 
 void launch_linear_small(LaunchQueue& queue, const DeviceTraits& device,
                          LinearCall call, int bits, bool gated) {
-  const int ranges = (call.input.k_tiles + kRangeTiles - 1) / kRangeTiles;
+  const int ranges = range_count(call.input.k_tiles);
   call.parts = best_parts(device, call.tile_count * kSlices, ranges);
   if (bits == kMixedBits) {
     launch_for_rows<kMixedBits, true>(queue, device, call);

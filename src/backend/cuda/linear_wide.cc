@@ -40,14 +40,11 @@ int best_width(const LinearCall& call, int64_t pairs, int processors) {
   return best;
 }
 
-int ranges_of(const LinearCall& call) {
-  return (call.input.k_tiles + kRangeTiles - 1) / kRangeTiles;
-}
 // Of the partial sums: the first part leaves one, the others one a range.
 int slots_of(int ranges, int parts) { return ranges - ranges / parts + 1; }
 
-void launch_split(LaunchQueue& queue, const DeviceTraits& device,
-                  LinearCall call, int bits) {
+JoinCall launch_split(LaunchQueue& queue, const DeviceTraits& device,
+                      LinearCall call, int bits) {
   const bool has_bias = call.pieces[0].weight.has_bias != 0;
   const int pairs = (call.tile_count + 1) / 2;
   const int columns = (call.rows + kSplitWidth - 1) / kSplitWidth;
@@ -57,9 +54,12 @@ void launch_split(LaunchQueue& queue, const DeviceTraits& device,
                 kThreads, WideRing(bits, kSplitWidth).shared_bytes()},
                call);
   const LinearPiece& piece = call.pieces[0];
-  launch_join(
-      queue, {call.partials, piece.out, slots_of(ranges_of(call), call.k_parts),
-              call.rows, piece.weight.rows});
+  const JoinCall join = {
+      call.partials, piece.out,
+      slots_of(range_count(call.input.k_tiles), call.k_parts), call.rows,
+      piece.weight.rows};
+  launch_join(queue, join);
+  return join;
 }
 
 }  // namespace
@@ -69,7 +69,7 @@ WideSplit plan_wide_split(const DeviceTraits& device, const LinearCall& call,
   // Reading the sums again, and starting the kernel that does.
   constexpr int64_t kJoinCycles = 4000;
   constexpr int64_t kJoinBytes = 2500;  // a cycle
-  const int ranges = ranges_of(call);
+  const int ranges = range_count(call.input.k_tiles);
   if (gated || call.piece_count != 1 || ranges < 2) return {};
   const int64_t pairs = (call.tile_count + 1) / 2;
   const auto rounds = [&](int64_t works) {
@@ -86,7 +86,8 @@ WideSplit plan_wide_split(const DeviceTraits& device, const LinearCall& call,
   const int64_t row_bytes =
       int64_t{call.rows} * round_up(call.pieces[0].weight.rows, 4) * 4;
   for (int parts = 2; parts <= ranges; ++parts) {
-    const int64_t most_tiles = (ranges + parts - 1) / parts * kRangeTiles;
+    const int64_t most_tiles =
+        (ranges + parts - 1) / parts * range_tiles(call.input.k_tiles);
     const int64_t bytes = slots_of(ranges, parts) * row_bytes;
     const int64_t cost = rounds(pairs * columns(kSplitWidth) * parts) *
                              block_cycles(most_tiles, kSplitWidth) +
@@ -99,12 +100,9 @@ WideSplit plan_wide_split(const DeviceTraits& device, const LinearCall& call,
   return best;
 }
 
-void launch_linear_wide(LaunchQueue& queue, const DeviceTraits& device,
-                        LinearCall call, int bits, bool gated) {
-  if (call.k_parts > 1) {
-    launch_split(queue, device, call, bits);
-    return;
-  }
+JoinCall launch_linear_wide(LaunchQueue& queue, const DeviceTraits& device,
+                            LinearCall call, int bits, bool gated) {
+  if (call.k_parts > 1) return launch_split(queue, device, call, bits);
   const int pairs = gated ? call.tile_count : (call.tile_count + 1) / 2;
   const int width = best_width(call, pairs, device.processors);
   const int columns = (call.rows + width - 1) / width;
@@ -116,6 +114,7 @@ void launch_linear_wide(LaunchQueue& queue, const DeviceTraits& device,
                     std::min(device.processors, pairs * columns))),
                 kThreads, WideRing(bits, width).shared_bytes()},
                call);
+  return {};
 }
 
 bool wide_supports(const LinearCall& call) {

@@ -91,20 +91,20 @@ struct WideWork {
     result.end = call.input.k_tiles;
     if constexpr (kSplit) {
       const int part = work % call.k_parts;
-      result.begin = kRangeTiles * first_range(call, part);
-      result.end = min(result.end, kRangeTiles * first_range(call, part + 1));
+      const int length = range_tiles(call.input.k_tiles);
+      result.begin = length * first_range(call, part);
+      result.end = min(result.end, length * first_range(call, part + 1));
     }
     return result;
   }
   static __device__ __forceinline__ int first_range(const LinearCall& call,
                                                     int part) {
-    const int ranges = (call.input.k_tiles + kRangeTiles - 1) / kRangeTiles;
-    return ranges * part / call.k_parts;
+    return range_count(call.input.k_tiles) * part / call.k_parts;
   }
 };
 
-// One thread: keeps the stages filled. Where a range is short, its other stages
-// pass empty, so that every range begins at the first.
+// One thread: keeps the stages filled. Where a block is short, its other stages
+// pass empty, so that every block begins at the first.
 template <int kBits, int kWidth, bool kGated, bool kSplit>
 __device__ void fill_ring(const LinearCall& call, const Ring& ring, int works,
                           int columns) {
@@ -129,7 +129,7 @@ __device__ void fill_ring(const LinearCall& call, const Ring& ring, int works,
     }
     const uint8_t* x = call.input.data + int64_t{row} * 128 +
                        int64_t{own.begin} * call.input.capacity * 128;
-    for (int kt = own.begin; kt < own.end || kt % kRangeTiles != 0; ++kt) {
+    for (int kt = own.begin; kt < own.end || kt % kBlockTiles != 0; ++kt) {
       barrier_wait(ring.empty + 8 * stage, parity);
       const uint32_t barrier = ring.full + 8 * stage;
       if (kt < own.end) {
@@ -326,7 +326,7 @@ __device__ __forceinline__ void store_gated(const LinearCall& call, int tile,
 // codes, which lie in registers, are expanded, and those after it are fetched;
 // a stage is given back once the tensor cores have read it, a tile later. What
 // bounds it beside the tensor cores is the number of instructions: while they
-// are busy, one takes two cycles. So a range is unrolled.
+// are busy, one takes two cycles. So a block is unrolled.
 template <int kBits, int kWidth, bool kGated, bool kBias, bool kSplit>
 __device__ void multiply(const LinearCall& call, const Ring& ring,
                          const uint8_t* stages, int works, int columns) {
@@ -336,7 +336,8 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
   const int group = threadIdx.x / 128, warp = threadIdx.x % 128 / 32;
   const int slice = kGated ? 2 * group + warp / 2 : warp;
   const uint64_t activations = wgmma_descriptor(ring.stages);
-  int parity = 0;  // of the present range's first stage
+  const int range_length = range_tiles(call.input.k_tiles);
+  int parity = 0;  // of the present block's first stage
   for (int work = blockIdx.x; work < works; work += gridDim.x) {
     const WideWork place = WideWork::at<kWidth, kSplit>(call, work, columns);
     const int pair = place.pair, row = place.row;
@@ -354,7 +355,7 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
                          slice);
     }
 
-    // k tile `t` of the range, or one of the next.
+    // k tile `t` of the block, or one of the next.
     const auto wait_for = [&](int t) {
       barrier_wait(ring.full + 8 * (t % kRing.stages),
                    parity ^ (t / kRing.stages & 1));
@@ -373,28 +374,32 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
       barrier_arrive(ring.empty + 8 * (t % kRing.stages));
     };
     // Starts tile `t`, and waits for the one before it.
-    const auto start = [&](Fragments& from, int t) {
+    const auto start = [&](Fragments& from, int t, bool is_first) {
       const uint64_t b =
           activations + t % kRing.stages * (kRing.stage_bytes / 16);
       pin(from);
       wgmma_fence();
 #pragma unroll
       for (int s = 0; s < kStepsPerTile; ++s) {
-        Wgmma<kWidth>::step(sum, from[s], b + 2 * s, t + s > 0);
+        Wgmma<kWidth>::step(sum, from[s], b + 2 * s, t + s > 0 || !is_first);
       }
       wgmma_commit();
       wgmma_wait<1>();
-      if (t > 0) release(t - 1);
+      if (t > 0) {
+        release(t - 1);
+      } else if (!is_first) {
+        release(kBlockTiles - 1);
+      }
     };
     const auto finish_range = [&](int range, int left) {
       wgmma_wait<0>();
       pin(sum);
-      release(min(left, kRangeTiles) - 1);
-      for (int t = left; t < kRangeTiles; ++t) {
+      release(min(left, kBlockTiles) - 1);
+      // What a short block leaves out.
+      for (int t = left; t < kBlockTiles; ++t) {
         wait_for(t);
         release(t);
       }
-      if (kRangeTiles / kRing.stages % 2 != 0) parity ^= 1;
       if constexpr (kSplit) {
         if (place.begin > 0) {
           leave_range<kWidth>(call, own, group, row, range, sum);
@@ -414,13 +419,14 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
     next.expand(a[0]);
     if (place.begin + 1 < place.end) fetch(next, 1, false);
 #pragma unroll 1
-    for (int kt = place.begin; kt < place.end; kt += kRangeTiles) {
+    for (int kt = place.begin; kt < place.end; kt += kBlockTiles) {
       const int left = place.end - kt;
+      const bool is_first = kt % range_length == 0;
 #pragma unroll
-      for (int t = 0; t < kRangeTiles; ++t) {
+      for (int t = 0; t < kBlockTiles; ++t) {
         // Asked before, known after: the answer takes a while.
         const bool is_next_there = t + 2 < left && is_there(t + 2);
-        start(a[t % 2], t);
+        start(a[t % 2], t, is_first);
         if (t + 1 >= left) break;
         if constexpr (kLoadsEarly) {
           auto later = next;
@@ -432,7 +438,10 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
           if (t + 2 < left) fetch(next, t + 2, is_next_there);
         }
       }
-      finish_range(kt / kRangeTiles, left);
+      if ((kt + kBlockTiles) % range_length == 0 || left <= kBlockTiles) {
+        finish_range(kt / range_length, left);
+      }
+      if (kBlockTiles / kRing.stages % 2 != 0) parity ^= 1;
     }
     if constexpr (kSplit) {
       if (place.begin == 0)

@@ -11,7 +11,7 @@ inline constexpr int kBarrierBytes = 1024;
 inline constexpr int kRingBytes = 226 * 1024;
 
 /// The ring of a kernel: a stage holds the activations of `width` rows and two
-/// weight tiles, for 64 k. A range of k tiles is a whole number of rounds, so
+/// weight tiles, for 64 k. A block of k tiles is a whole number of rounds, so
 /// that what lies where is known when the kernel is compiled.
 struct WideRing {
   int weight_bytes;  ///< room for a tile
@@ -22,8 +22,8 @@ struct WideRing {
       : weight_bytes(kSlices * slice_bytes_of(bits, bits / 2, true)),
         // A swizzled tile starts at a multiple of 1024 bytes.
         stage_bytes((width * 128 + 2 * weight_bytes + 1023) / 1024 * 1024),
-        stages(kRangeTiles * stage_bytes <= kRingBytes ? kRangeTiles
-                                                       : kRangeTiles / 2) {}
+        stages(kBlockTiles * stage_bytes <= kRingBytes ? kBlockTiles
+                                                       : kBlockTiles / 2) {}
   constexpr int shared_bytes() const {
     return kBarrierBytes + stages * stage_bytes;
   }

@@ -66,9 +66,77 @@ __device__ float4 scaled(const float4& v, float factor, const float4& weight) {
           __fmul_rn(__fmul_rn(v.w, factor), weight.w)};
 }
 
+// The same of four that are there: what is past the end becomes zero.
+__device__ float4 kept(const float4& v, int col, int cols) {
+  return {col < cols ? v.x : 0.0f, col + 1 < cols ? v.y : 0.0f,
+          col + 2 < cols ? v.z : 0.0f, col + 3 < cols ? v.w : 0.0f};
+}
+
+__device__ __forceinline__ void add_to(float4& sum, const float4& next) {
+  sum.x = __fadd_rn(sum.x, next.x);
+  sum.y = __fadd_rn(sum.y, next.y);
+  sum.z = __fadd_rn(sum.z, next.z);
+  sum.w = __fadd_rn(sum.w, next.w);
+}
+
+// The sums of a row that lie in `slots` places, at kCount columns, each of
+// four, `step` columns apart; a few are asked for at once. Columns past the
+// stride are zeros.
+template <int kCount>
+__device__ __forceinline__ void join_row(const JoinCall& call, int64_t row,
+                                         int col, int step,
+                                         float4 (&sum)[kCount]) {
+  constexpr int kAhead = kCount > 3 ? 2 : kCount > 1 ? 4 : 8;
+  const int64_t stride = call.partials.stride;
+  const int64_t slot = int64_t{call.rows} * stride;
+  const float* from = call.partials.data + row * stride + col;
+#pragma unroll
+  for (int j = 0; j < kCount; ++j) {
+    sum[j] = {0, 0, 0, 0};
+    if (col + j * step < stride) {
+      sum[j] = *reinterpret_cast<const float4*>(from + j * step);
+    }
+  }
+  for (int first = 1; first < call.slots; first += kAhead) {
+    float4 next[kAhead][kCount];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+#pragma unroll
+      for (int j = 0; j < kCount; ++j) {
+        if (first + i < call.slots && col + j * step < stride) {
+          next[i][j] = *reinterpret_cast<const float4*>(
+              from + (first + i) * slot + j * step);
+        }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+#pragma unroll
+      for (int j = 0; j < kCount; ++j) {
+        if (first + i < call.slots && col + j * step < stride) {
+          add_to(sum[j], next[i][j]);
+        }
+      }
+    }
+  }
+}
+
+__global__ __launch_bounds__(kThreads) void join_kernel(
+    const __grid_constant__ JoinCall call) {
+  let_next_start();
+  wait_for_previous();
+  const int quads = static_cast<int>(call.partials.stride / 4);
+  const int index = blockIdx.x * kThreads + threadIdx.x;
+  const int row = index / quads, col = index % quads * 4;
+  if (row >= call.rows) return;
+  float4 sum[1];
+  join_row<1>(call, row, col, 0, sum);
+  store4(call.out.data + row * call.out.stride, col, call.cols, sum[0]);
+}
+
 // A thread owns the columns 4 (256 j + thread) to + 3, in registers; its sum of
 // squares takes them in ascending order.
-template <int kVectors>
+template <int kVectors, bool kJoins>
 __global__ __launch_bounds__(kThreads) void norm_kernel(
     const __grid_constant__ NormCall call) {
   __shared__ float shared[kWarps];
@@ -92,14 +160,23 @@ __global__ __launch_bounds__(kThreads) void norm_kernel(
   for (int j = 0; j < kVectors; ++j) value[j] = load4(x, col(j), cols);
 
   if (call.y.data != nullptr) {
-    const float* y = call.y.data + row * call.y.stride;
+    float* y = call.y.data + row * call.y.stride;
     float4 branch[kVectors];
+    if constexpr (kJoins) {
+      join_row<kVectors>(call.join, row, col(0), 4 * kThreads, branch);
+#pragma unroll
+      for (int j = 0; j < kVectors; ++j) {
+        branch[j] = kept(branch[j], col(j), cols);
+        store4(y, col(j), cols, branch[j]);
+      }
+    } else {
+#pragma unroll
+      for (int j = 0; j < kVectors; ++j) branch[j] = load4(y, col(j), cols);
+    }
     float squares = 0;
 #pragma unroll
-    for (int j = 0; j < kVectors; ++j) {
-      branch[j] = load4(y, col(j), cols);
+    for (int j = 0; j < kVectors; ++j)
       squares = add_squares(branch[j], squares);
-    }
     if (call.post != nullptr) {
       const float factor =
           factor_of(block_sum(squares, shared), cols, call.eps);
@@ -209,40 +286,6 @@ LaunchShape one_block_a_row(int64_t rows) {
   return {dim3(static_cast<unsigned>(rows)), kThreads, 0};
 }
 
-// Four outputs a thread; the sums of a few ranges are asked for at once.
-__global__ __launch_bounds__(kThreads) void join_kernel(
-    const __grid_constant__ JoinCall call) {
-  let_next_start();
-  wait_for_previous();
-  constexpr int kAhead = 8;
-  const int quads = static_cast<int>(call.partials.stride / 4);
-  const int index = blockIdx.x * kThreads + threadIdx.x;
-  const int row = index / quads, col = index % quads * 4;
-  if (row >= call.rows) return;
-  const int64_t slot = int64_t{call.rows} * call.partials.stride;
-  const float* from = call.partials.data + row * call.partials.stride + col;
-  float4 sum = *reinterpret_cast<const float4*>(from);
-  for (int first = 1; first < call.slots; first += kAhead) {
-    float4 next[kAhead];
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      if (first + i < call.slots) {
-        next[i] = *reinterpret_cast<const float4*>(from + (first + i) * slot);
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      if (first + i < call.slots) {
-        sum.x = __fadd_rn(sum.x, next[i].x);
-        sum.y = __fadd_rn(sum.y, next[i].y);
-        sum.z = __fadd_rn(sum.z, next[i].z);
-        sum.w = __fadd_rn(sum.w, next[i].w);
-      }
-    }
-  }
-  store4(call.out.data + row * call.out.stride, col, call.cols, sum);
-}
-
 }  // namespace
 
 void launch_embed(LaunchQueue& queue, const EmbedCall& call, int64_t rows) {
@@ -253,15 +296,18 @@ void launch_angles(LaunchQueue& queue, const AnglesCall& call, int64_t rows) {
 }
 void launch_norm(LaunchQueue& queue, const NormCall& call, int64_t rows) {
   const int vectors = (call.cols + 4 * kThreads - 1) / (4 * kThreads);
-  const LaunchShape shape = one_block_a_row(rows);
+  const auto launch = [&](auto plain, auto joins) {
+    queue.launch(call.join.slots > 0 ? joins : plain, one_block_a_row(rows),
+                 call);
+  };
   if (vectors <= 1) {
-    queue.launch(norm_kernel<1>, shape, call);
+    launch(norm_kernel<1, false>, norm_kernel<1, true>);
   } else if (vectors <= 3) {
-    queue.launch(norm_kernel<3>, shape, call);
+    launch(norm_kernel<3, false>, norm_kernel<3, true>);
   } else if (vectors <= 6) {
-    queue.launch(norm_kernel<6>, shape, call);
+    launch(norm_kernel<6, false>, norm_kernel<6, true>);
   } else if (vectors <= 16) {
-    queue.launch(norm_kernel<16>, shape, call);
+    launch(norm_kernel<16, false>, norm_kernel<16, true>);
   } else {
     throw Error(ErrorCode::kUnsupported,
                 "cuda: a norm over " + std::to_string(call.cols) +

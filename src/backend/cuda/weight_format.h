@@ -22,6 +22,12 @@
 
 #include <cstdint>
 
+#ifdef __CUDACC__
+#define CARAT_HOST_DEVICE __host__ __device__
+#else
+#define CARAT_HOST_DEVICE
+#endif
+
 namespace carat::cuda {
 
 inline constexpr int kTileRows = 64;
@@ -30,9 +36,16 @@ inline constexpr int kSliceRows = 16;
 inline constexpr int kSlices = kTileRows / kSliceRows;
 inline constexpr int kStepCols = 16;
 inline constexpr int kStepsPerTile = kTileCols / kStepCols;
-/// Sums over these absolute ranges of K are finished on their own and then
-/// added in ascending order.
-inline constexpr int kRangeTiles = 8;
+/// Sums over absolute ranges of K are finished on their own and then added in
+/// ascending order. A range is one or, where K is long, two blocks of tiles.
+inline constexpr int kBlockTiles = 8;
+inline constexpr int kLongTiles = 64;
+CARAT_HOST_DEVICE constexpr int range_tiles(int k_tiles) {
+  return k_tiles > kLongTiles ? 2 * kBlockTiles : kBlockTiles;
+}
+CARAT_HOST_DEVICE constexpr int range_count(int k_tiles) {
+  return (k_tiles + range_tiles(k_tiles) - 1) / range_tiles(k_tiles);
+}
 inline constexpr int kGroupWords = 8;
 /// Subtracted from stored codes of 4 bits.
 inline constexpr int kCentre4 = 8;
