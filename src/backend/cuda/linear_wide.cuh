@@ -1,12 +1,12 @@
 // Linear layers of many rows on Hopper: y^T = W x^T with wgmma.
 //
-// Persistent thread blocks of three warpgroups. The third keeps a ring of
-// stages filled by bulk copies: per 64 k the activations of kWidth rows,
-// already swizzled, and two weight tiles as packed. The first two multiply:
-// each expands 64 outputs' codes in registers (the A operand) against the same
-// activations (B, from shared memory), kWidth columns at a time. After every
-// 512 k the sum is added to the total, in ascending order: the bits are those
-// of linear_small, whatever kWidth is (docs/numerics-cuda.md).
+// Persistent thread blocks of three warpgroups. Two threads of the third keep a
+// ring of stages filled by bulk copies: per 64 k the activations of kWidth
+// rows, already swizzled, and two weight tiles as packed. The first two
+// multiply: each expands 64 outputs' codes in registers (the A operand) against
+// the same activations (B, from shared memory), kWidth columns at a time. After
+// every 512 k the sum is added to the total, in ascending order: the bits are
+// those of linear_small, whatever kWidth is (docs/numerics-cuda.md).
 //
 // Split: where outputs and rows are few and K is long, thread blocks share the
 // K of a tile. Each but the first leaves the sum of every range of its own
@@ -103,48 +103,50 @@ struct WideWork {
   }
 };
 
-// One thread: keeps the stages filled. Where a block is short, its other stages
-// pass empty, so that every block begins at the first.
-template <int kBits, int kWidth, bool kGated, bool kSplit>
+// One thread: keeps the stages filled with rows of activations, or with
+// weights; these do not depend on the kernels before. Where a block is short,
+// its other stages pass empty, so that every block begins at the first.
+template <int kBits, int kWidth, bool kGated, bool kSplit, bool kRows>
 __device__ void fill_ring(const LinearCall& call, const Ring& ring, int works,
                           int columns) {
   constexpr WideRing kRing = kWideRing<kBits, kWidth>;
-  const int k_tiles = call.input.k_tiles;
+  const int64_t row_step = int64_t{call.input.capacity} * 128;
   int stage = 0, parity = 1;
+  if (kRows) wait_for_previous();
   for (int work = blockIdx.x; work < works; work += gridDim.x) {
     const WideWork own = WideWork::at<kWidth, kSplit>(call, work, columns);
-    const int pair = own.pair, row = own.row;
-    const int x_bytes = min(kWidth, call.input.capacity - row) * 128;
-    const WideTile tiles[2] = {wide_tile<kGated>(call, pair, 0),
-                               wide_tile<kGated>(call, pair, 1)};
-    const uint8_t* from[2];
+    const uint8_t* x =
+        call.input.data + own.begin * row_step + int64_t{own.row} * 128;
+    const int x_bytes = min(kWidth, call.input.capacity - own.row) * 128;
+    const uint8_t* weights[2];
     int bytes[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const WeightTiles& weight = tiles[half].piece->weight;
-      bytes[half] = kSlices * weight.slice_bytes;
-      from[half] =
-          weight.data +
-          (int64_t{tiles[half].tile} * k_tiles + own.begin) * bytes[half];
+      const WideTile tile = wide_tile<kGated>(call, own.pair, half);
+      bytes[half] = kSlices * tile.piece->weight.slice_bytes;
+      weights[half] =
+          tile.piece->weight.data +
+          (int64_t{tile.tile} * call.input.k_tiles + own.begin) * bytes[half];
     }
-    const uint8_t* x = call.input.data + int64_t{row} * 128 +
-                       int64_t{own.begin} * call.input.capacity * 128;
     for (int kt = own.begin; kt < own.end || kt % kBlockTiles != 0; ++kt) {
       barrier_wait(ring.empty + 8 * stage, parity);
       const uint32_t barrier = ring.full + 8 * stage;
-      if (kt < own.end) {
-        const uint32_t to = ring.stages + stage * kRing.stage_bytes;
-        barrier_expect(barrier, x_bytes + bytes[0] + bytes[1]);
-        bulk_copy(to, x, x_bytes, barrier);
-        bulk_copy(to + kWidth * 128, from[0], bytes[0], barrier);
-        bulk_copy(to + kWidth * 128 + kRing.weight_bytes, from[1], bytes[1],
-                  barrier);
-      } else {
+      const uint32_t to = ring.stages + stage * kRing.stage_bytes;
+      if (kt >= own.end) {
         barrier_arrive(barrier);
+      } else if constexpr (kRows) {
+        barrier_expect(barrier, x_bytes);
+        bulk_copy(to, x, x_bytes, barrier);
+        x += row_step;
+      } else {
+        barrier_expect(barrier, bytes[0] + bytes[1]);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          bulk_copy(to + kWidth * 128 + half * kRing.weight_bytes,
+                    weights[half], bytes[half], barrier);
+          weights[half] += bytes[half];
+        }
       }
-      x += int64_t{call.input.capacity} * 128;
-      from[0] += bytes[0];
-      from[1] += bytes[1];
       if (++stage == kRing.stages) {
         stage = 0;
         parity ^= 1;
@@ -471,24 +473,28 @@ __global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
   ring.stages = ring.full + kBarrierBytes;
   if (threadIdx.x == 0) {
     for (int i = 0; i < kRing.stages; ++i) {
-      barrier_init(ring.full + 8 * i, 1);
+      barrier_init(ring.full + 8 * i, 2);  // rows and weights
       barrier_init(ring.empty + 8 * i, kMultiplyThreads);
     }
     barrier_init_done();
   }
   __syncthreads();
   let_next_start();
-  wait_for_previous();
   const int pairs = kGated ? call.tile_count : (call.tile_count + 1) / 2;
   const int columns = (call.rows + kWidth - 1) / kWidth;
   const int works = pairs * columns * (kSplit ? call.k_parts : 1);
   if (threadIdx.x >= 256) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
     if (threadIdx.x == 256) {
-      fill_ring<kBits, kWidth, kGated, kSplit>(call, ring, works, columns);
+      fill_ring<kBits, kWidth, kGated, kSplit, true>(call, ring, works,
+                                                     columns);
+    } else if (threadIdx.x == 288) {
+      fill_ring<kBits, kWidth, kGated, kSplit, false>(call, ring, works,
+                                                      columns);
     }
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+    wait_for_previous();
     multiply<kBits, kWidth, kGated, kBias, kSplit>(
         call, ring, shared + kBarrierBytes, works, columns);
   }
