@@ -2,7 +2,7 @@
 // without wgmma: y[t, n] = sum_k x[t, k] w[n, k].
 //
 // A thread block makes 16 outputs (a slice) for up to 8 * kTiles rows; a warp
-// takes a range of 512 k. Each asks for all of its range's weights at once,
+// takes a range of k. Each asks for all of its range's weights at once,
 // before the kernel before has ended, so that the memory is busy while it waits
 // for its activations; there are many small thread blocks a multiprocessor and
 // no loop to fill. Where a slice has many ranges a cluster of thread blocks

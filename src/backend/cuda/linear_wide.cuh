@@ -5,8 +5,8 @@
 // rows, already swizzled, and two weight tiles as packed. The first two
 // multiply: each expands 64 outputs' codes in registers (the A operand) against
 // the same activations (B, from shared memory), kWidth columns at a time. After
-// every 512 k the sum is added to the total, in ascending order: the bits are
-// those of linear_small, whatever kWidth is (docs/numerics-cuda.md).
+// every range of k the sum is added to the total, in ascending order: the bits
+// are those of linear_small, whatever kWidth is (docs/numerics-cuda.md).
 //
 // Split: where outputs and rows are few and K is long, thread blocks share the
 // K of a tile. Each but the first leaves the sum of every range of its own
@@ -19,20 +19,14 @@
 #define CARAT_BACKEND_CUDA_LINEAR_WIDE_CUH_
 
 #include "backend/cuda/activation.cuh"
-#include "backend/cuda/barrier.cuh"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/linear_wide.h"
+#include "backend/cuda/linear_wide_expand.cuh"
+#include "backend/cuda/linear_wide_ring.cuh"
 #include "backend/cuda/mma.cuh"
 #include "backend/cuda/overlap.cuh"
 #include "backend/cuda/slab.cuh"
-#include "backend/cuda/unpack.cuh"
 #include "backend/cuda/wgmma.cuh"
-
-// wgmma and setmaxnreg exist for sm_90a alone; other targets get empty kernels
-// that are never launched.
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#define CARAT_WIDE_DEVICE 1
-#endif
 
 namespace carat::cuda {
 
@@ -40,215 +34,6 @@ inline constexpr int kMultiplyThreads = 256;
 inline constexpr int kWideThreads = 384;
 
 #ifdef CARAT_WIDE_DEVICE
-
-// The tile a warpgroup multiplies, and where its codes lie in a stage.
-struct WideTile {
-  const LinearPiece* piece;
-  int tile;  // within the piece
-};
-
-__device__ __forceinline__ WideTile find_tile(const LinearCall& call,
-                                              int tile) {
-  tile = min(tile, call.tile_count - 1);
-  int piece = 0;
-  while (piece + 1 < call.piece_count &&
-         tile >= call.pieces[piece + 1].first_tile) {
-    ++piece;
-  }
-  return {&call.pieces[piece], tile - call.pieces[piece].first_tile};
-}
-
-template <bool kGated>
-__device__ __forceinline__ WideTile wide_tile(const LinearCall& call, int pair,
-                                              int half) {
-  if constexpr (kGated) return {&call.pieces[half], pair};
-  return find_tile(call, 2 * pair + half);
-}
-
-template <int kBits, int kWidth>
-inline constexpr WideRing kWideRing(kBits, kWidth);
-
-// Where the ring lies in shared memory; a stage has a barrier of each kind.
-struct Ring {
-  uint32_t full;  // barriers, 8 bytes apart
-  uint32_t empty;
-  uint32_t stages;
-};
-
-// What a thread block does next: a tile, or some ranges of its K.
-struct WideWork {
-  int pair, row;   // two tiles of 64 outputs, the first row
-  int begin, end;  // k tiles
-
-  template <int kWidth, bool kSplit>
-  static __device__ __forceinline__ WideWork at(const LinearCall& call,
-                                                int work, int columns) {
-    WideWork result;
-    const int tile = kSplit ? work / call.k_parts : work;
-    result.pair = tile / columns;
-    result.row = tile % columns * kWidth;
-    result.begin = 0;
-    result.end = call.input.k_tiles;
-    if constexpr (kSplit) {
-      const int part = work % call.k_parts;
-      const int length = range_tiles(call.input.k_tiles);
-      result.begin = length * first_range(call, part);
-      result.end = min(result.end, length * first_range(call, part + 1));
-    }
-    return result;
-  }
-  static __device__ __forceinline__ int first_range(const LinearCall& call,
-                                                    int part) {
-    return range_count(call.input.k_tiles) * part / call.k_parts;
-  }
-};
-
-// One thread: keeps the stages filled with rows of activations, or with
-// weights; these do not depend on the kernels before. Where a block is short,
-// its other stages pass empty, so that every block begins at the first.
-template <int kBits, int kWidth, bool kGated, bool kSplit, bool kRows>
-__device__ void fill_ring(const LinearCall& call, const Ring& ring, int works,
-                          int columns) {
-  constexpr WideRing kRing = kWideRing<kBits, kWidth>;
-  const int64_t row_step = int64_t{call.input.capacity} * 128;
-  int stage = 0, parity = 1;
-  if (kRows) wait_for_previous();
-  for (int work = blockIdx.x; work < works; work += gridDim.x) {
-    const WideWork own = WideWork::at<kWidth, kSplit>(call, work, columns);
-    const uint8_t* x =
-        call.input.data + own.begin * row_step + int64_t{own.row} * 128;
-    const int x_bytes = min(kWidth, call.input.capacity - own.row) * 128;
-    const uint8_t* weights[2];
-    int bytes[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const WideTile tile = wide_tile<kGated>(call, own.pair, half);
-      bytes[half] = kSlices * tile.piece->weight.slice_bytes;
-      weights[half] =
-          tile.piece->weight.data +
-          (int64_t{tile.tile} * call.input.k_tiles + own.begin) * bytes[half];
-    }
-    for (int kt = own.begin; kt < own.end || kt % kBlockTiles != 0; ++kt) {
-      barrier_wait(ring.empty + 8 * stage, parity);
-      const uint32_t barrier = ring.full + 8 * stage;
-      const uint32_t to = ring.stages + stage * kRing.stage_bytes;
-      if (kt >= own.end) {
-        barrier_arrive(barrier);
-      } else if constexpr (kRows) {
-        barrier_expect(barrier, x_bytes);
-        bulk_copy(to, x, x_bytes, barrier);
-        x += row_step;
-      } else {
-        barrier_expect(barrier, bytes[0] + bytes[1]);
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          bulk_copy(to + kWidth * 128 + half * kRing.weight_bytes,
-                    weights[half], bytes[half], barrier);
-          weights[half] += bytes[half];
-        }
-      }
-      if (++stage == kRing.stages) {
-        stage = 0;
-        parity ^= 1;
-      }
-    }
-  }
-}
-
-// Scales of a lane's slice that a k tile may have: groups of 32 or more for 4
-// bits (linear_small takes others), of 16 or more for 8.
-template <int kBits>
-inline constexpr int kTileScales = kBits == 4 ? 2 : 4;
-
-// A lane's part of a k tile, and where it finds it: addresses in the first
-// stage.
-template <int kBits, bool kBias>
-struct LaneTile {
-  const uint8_t* codes_at;
-  const uint8_t* scales_at[kTileScales<kBits>];  // of rows g and g + 8
-  LaneCodes<kBits> codes;
-  uint32_t scales[kTileScales<kBits>];
-  uint32_t biases[kTileScales<kBits>];
-
-  __device__ __forceinline__ void place(const WeightTiles& weight,
-                                        const uint8_t* tile, int slice) {
-    const int lane = threadIdx.x % 32;
-    const uint8_t* own = tile + slice * weight.slice_bytes;
-    codes_at = own + lane * 16;
-    constexpr int kWords = kGroupWords * (kBias ? 2 : 1);
-#pragma unroll
-    for (int i = 0; i < kTileScales<kBits>; ++i) {
-      const int step = i * kStepsPerTile / kTileScales<kBits>;
-      scales_at[i] = own + 128 * kBits +
-                     4 * (step / weight.steps_per_group * kWords + lane / 4);
-    }
-  }
-
-  // From the stage that lies `offset` bytes after the first.
-  __device__ __forceinline__ void load(int offset) {
-#pragma unroll
-    for (int plane = 0; plane < kBits / 4; ++plane) {
-      codes.planes[plane] =
-          *reinterpret_cast<const uint4*>(codes_at + offset + plane * 512);
-    }
-#pragma unroll
-    for (int i = 0; i < kTileScales<kBits>; ++i) {
-      const auto* at = reinterpret_cast<const uint32_t*>(scales_at[i] + offset);
-      scales[i] = at[0];
-      biases[i] = kBias ? at[kGroupWords] : 0u;
-    }
-  }
-};
-
-// The A fragments of a k tile's steps.
-using Fragments = uint32_t[kStepsPerTile][4];
-
-// Expands k tiles to fragments. Gated: rows g of a fragment from the gates,
-// rows g + 8 from the ups; `side` tells which of the lane's two rows of each.
-template <int kBits, bool kGated, bool kBias>
-struct TileExpander {
-  static constexpr int kMatrices = kGated ? 2 : 1;
-  static constexpr int kShare = kStepsPerTile / kTileScales<kBits>;
-  LaneTile<kBits, kBias> tile[kMatrices];
-  int side;
-
-  __device__ __forceinline__ void load(int offset) {
-#pragma unroll
-    for (int i = 0; i < kMatrices; ++i) tile[i].load(offset);
-  }
-
-  __device__ __forceinline__ void expand(Fragments& a) const {
-    LaneScale scale;
-#pragma unroll
-    for (int s = 0; s < kStepsPerTile; ++s) {
-      if (s % kShare == 0) scale = scale_of(s / kShare);
-#pragma unroll
-      for (int x = 0; x < 4; ++x) {
-        const auto& codes = tile[kGated ? x & 1 : 0].codes;
-        a[s][x] =
-            scaled<kBias>(codes_of<kBits>(codes, s, kGated ? x >> 1 << 1 : x,
-                                          kGated ? side : 0),
-                          scale.scale[x & 1], scale.bias[x & 1]);
-      }
-    }
-  }
-
- private:
-  __device__ __forceinline__ LaneScale scale_of(int group) const {
-    if constexpr (!kGated) {
-      return spread(tile[0].scales[group], tile[0].biases[group]);
-    }
-    const uint32_t selector = side == 0 ? 0x1010 : 0x3232;
-    LaneScale result;
-#pragma unroll
-    for (int i = 0; i < kMatrices; ++i) {
-      result.scale[i] =
-          as_bf16(__byte_perm(tile[i].scales[group], 0, selector));
-      result.bias[i] = as_bf16(__byte_perm(tile[i].biases[group], 0, selector));
-    }
-    return result;
-  }
-};
 
 // y as f32: lane 4 g + q holds outputs g and g + 8 of rows 8 j + 2 q and the
 // next.
