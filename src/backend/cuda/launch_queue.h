@@ -43,8 +43,14 @@ class LaunchQueue {
   /// Notes a launch of `kernel`, whose only parameter is of type Params.
   template <class Params>
   void launch(void (*kernel)(Params), const LaunchShape& shape,
-              const std::type_identity_t<Params>& params) {
+              std::type_identity_t<Params> params) {
     static_assert(std::is_trivially_copyable_v<Params>);
+    // Notes are compared as bytes: what lies between members must not differ.
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_clear_padding)
+    __builtin_clear_padding(&params);
+#endif
+#endif
     record(reinterpret_cast<const void*>(kernel), shape, &params,
            sizeof(Params));
   }
