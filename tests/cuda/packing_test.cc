@@ -83,6 +83,7 @@ TEST(CudaPacking, TilesHoldTheNumbersOfEveryLayout) {
       {4, 32, 8, false},  {4, 64, 0, true},    {4, 16, 8, false},
       {3, 128, 4, false}, {8, 32, 128, false}, {8, 16, 0, true},
       {6, 16, 32, false}, {5, 32, 0, true},    {8, 64, 0, false},
+      {4, 32, 0, false},
   };
   constexpr int64_t kRows = 70, kCols = 200;  // no multiples of a tile
   for (const QuantizedLayout& layout : layouts) {

@@ -127,6 +127,7 @@ __device__ __forceinline__ void load_query_panels(const AttentionCall& call,
   constexpr int kLoads = kGroupRows / kStep;  // up to 32
   const int thread = threadIdx.x % kGroupThreads;
   const int first = thread / kQuads, col = thread % kQuads * 4;
+  const bool is_column = col < call.part.head_dim;
   // Lane i finds the place of the row that the i-th load needs.
   const int row =
       min(first_row + first + threadIdx.x % 32 * kStep, tile.rows - 1);
@@ -136,8 +137,7 @@ __device__ __forceinline__ void load_query_panels(const AttentionCall& call,
   const float* from =
       call.q.data +
       int64_t{tile.sequence.first_row + tile.first} * call.q.stride +
-      tile.kv_head * call.group * call.part.head_dim +
-      (col < call.part.head_dim ? col : 0);
+      tile.kv_head * call.group * call.part.head_dim + (is_column ? col : 0);
   float4 loaded[kLoads];
 #pragma unroll
   for (int i = 0; i < kLoads; ++i) {
@@ -149,7 +149,7 @@ __device__ __forceinline__ void load_query_panels(const AttentionCall& call,
   const int swapped = ((col / 8 ^ first) & 7) << 4;
 #pragma unroll
   for (int i = 0; i < kLoads; ++i) {
-    const float4 v = loaded[i];
+    const float4 v = is_column ? loaded[i] : float4{0, 0, 0, 0};
     const uint2 packed = {
         half_pair(__fmul_rn(v.x, call.scale), __fmul_rn(v.y, call.scale)),
         half_pair(__fmul_rn(v.z, call.scale), __fmul_rn(v.w, call.scale))};
@@ -481,7 +481,7 @@ __global__ __launch_bounds__(kThreads, 1) void attention_tensor_kernel(
                                     ring.full + queries_at,
                                     ring.full + kStatsAt);
     }
-    cluster_arrive_read();
+    cluster_arrive();
     cluster_wait();  // the other one has read this one's
   }
 #endif

@@ -1,5 +1,5 @@
 // Thread blocks that run together and reach each other's shared memory
-// (sm_90). Elsewhere a cluster is one block and none of this is called.
+// (sm_90). Elsewhere a cluster is one block, and nothing here does anything.
 #ifndef CARAT_BACKEND_CUDA_CLUSTER_CUH_
 #define CARAT_BACKEND_CUDA_CLUSTER_CUH_
 
@@ -14,10 +14,7 @@ __device__ __forceinline__ void cluster_arrive_started() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 #endif
 }
-// Says that it has read what it needs of the others; makes no write seen.
-__device__ __forceinline__ void cluster_arrive_read() {
-  cluster_arrive_started();
-}
+// Says that what it has written is there, and that it has read what it needs.
 __device__ __forceinline__ void cluster_arrive() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");

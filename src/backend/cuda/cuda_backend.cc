@@ -43,6 +43,14 @@ const ActivationSlab& begin_fill(LinearInput& out, int64_t rows, int64_t cols) {
   return input.slab();
 }
 
+void check_norm_columns(int64_t cols) {
+  if (cols <= kMostNormColumns) return;
+  throw Error(ErrorCode::kUnsupported, "cuda: a norm over " +
+                                           std::to_string(cols) +
+                                           " columns; expected at most " +
+                                           std::to_string(kMostNormColumns));
+}
+
 CudaKv& own_kv(const KvLayer& layer) {
   require(layer.storage != nullptr, "KV cache: none");
   auto& kv = own<CudaKv>(*layer.storage, "KV cache of another backend");
@@ -156,6 +164,7 @@ class CudaBackend : public Backend {
   void norm(Matrix x, Vector weight, float eps, LinearInput& out) override {
     check_matrix(x, "norm: x is not a matrix");
     require(weight.size == x.cols, "norm: weight differs in size");
+    check_norm_columns(x.cols);
     NormCall call = {};
     call.x = rows_of(x);
     call.next = weight.data;
@@ -251,6 +260,7 @@ class CudaBackend : public Backend {
       call.row_sequence = staged.row_sequence;
       note_append(kv, layer.layer, sequences);
     }
+    if (in.q.data == nullptr && sequences.empty()) return;
     launch_heads(*queue_, call, rows);
     last_heads_ = {call, queue_->flushes(), queue_->noted()};
   }
@@ -346,6 +356,7 @@ class CudaBackend : public Backend {
     require(y.rows == x.rows && y.cols == x.cols, "add_norm: shapes differ");
     require(post_norm.size == 0 || post_norm.size == x.cols,
             "add_norm: post_norm differs in size");
+    check_norm_columns(x.cols);
     NormCall call = {};
     call.x = rows_of(x);
     call.y = rows_of(y);
@@ -579,9 +590,12 @@ std::unique_ptr<Backend> make_cuda_backend(int device, int threads) {
   cuda::DeviceTraits traits;
   traits.processors = properties.multiProcessorCount;
   traits.shared_bytes = static_cast<int>(properties.sharedMemPerBlockOptin);
-  traits.overlaps = properties.major >= 9;
-  traits.has_clusters = properties.major == 9;
   traits.has_wgmma = properties.major == 9 && cuda::has_wgmma_code();
+  // Code for an older target, compiled again by the driver, has neither.
+  const bool is_new =
+      properties.major >= 9 && (traits.has_wgmma || cuda::has_new_code());
+  traits.overlaps = is_new;
+  traits.has_clusters = is_new && properties.major == 9;
   return std::make_unique<cuda::CudaBackend>(
       device, threads, std::string("cuda ") + properties.name, traits);
 }

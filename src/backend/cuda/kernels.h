@@ -24,6 +24,9 @@ cudaError_t code_status() noexcept;
 /// Whether the loaded code for this device has wgmma kernels. Throws:
 /// Error{kDevice}.
 bool has_wgmma_code();
+/// Whether it was written for sm_90 or later, not for an older target. Throws:
+/// Error{kDevice}.
+bool has_new_code();
 
 /// f32 [rows, cols] in device memory.
 struct Rows {
@@ -31,7 +34,7 @@ struct Rows {
   int64_t stride = 0;
 };
 
-// --- linear_small.cu, linear_wide.cu: see there. ---
+// --- linear_small.cu, linear_wide.cuh: see there. ---
 
 inline constexpr int kMostPieces = 4;
 
@@ -127,7 +130,9 @@ struct NormCall {
   ActivationSlab out;
   JoinCall join;  ///< slots > 0: makes y first
 };
+/// Up to kMostNormColumns.
 void launch_norm(LaunchQueue& queue, const NormCall& call, int64_t rows);
+inline constexpr int kMostNormColumns = 16384;
 
 struct GatherCall {
   Rows in;
@@ -199,7 +204,7 @@ struct AttentionCall {
   int32_t rounds;     ///< joint: blocks of keys a thread block takes
   int32_t groups;     ///< joint: of them, at a time
   /// Whether the kernels that still run may write no block of keys before the
-  /// sequences' first rows; split and joint then load those at once.
+  /// sequences' first rows; those are then loaded at once.
   int32_t reads_ahead;
   /// 2^16 / group, rounded up: see position_in_tile.
   int32_t group_inverse;
@@ -229,9 +234,9 @@ void launch_attention_tensor(LaunchQueue& queue, const AttentionCall& call,
 /// Tiles of up to kFewQueries; blocks side by side, then merged in order.
 void launch_attention_split(LaunchQueue& queue, const AttentionCall& call,
                             int64_t tiles);
-/// The same in one launch. cut_joint() sets `splits` and `rounds` of a call
-/// that is complete otherwise, for tiles of up to `most_blocks` blocks; false:
-/// not for this device or so many.
+/// The same in one launch. cut_joint() sets `splits`, `rounds` and `groups` of
+/// a call that is complete otherwise, for tiles of up to `most_blocks` blocks;
+/// false: not for this device or so many.
 bool cut_joint(const DeviceTraits& device, AttentionCall& call,
                int64_t most_blocks);
 void launch_attention_joint(LaunchQueue& queue, const AttentionCall& call,

@@ -253,8 +253,8 @@ void LaunchQueue::flush() {
 }
 
 void LaunchQueue::flush_notes() {
-  bind();
   ++flushes_;
+  bind();
   if (staged_bytes_ > 0) {
     Slot& slot = slots_[slot_];
     check(cudaMemcpyAsync(device_staging_, slot.memory, staged_bytes_,

@@ -9,12 +9,12 @@
 // shares them. The ranges meet in shared memory and are added in ascending
 // order. Bound by the bytes of the weights, each read once for every 8 * kTiles
 // rows.
-#include <algorithm>
 #include <type_traits>
 
 #include "backend/cuda/activation.cuh"
 #include "backend/cuda/cluster.cuh"
 #include "backend/cuda/kernels.h"
+#include "backend/cuda/linear_small.h"
 #include "backend/cuda/mma.cuh"
 #include "backend/cuda/overlap.cuh"
 #include "backend/cuda/slab.cuh"
@@ -22,9 +22,6 @@
 
 namespace carat::cuda {
 namespace {
-
-constexpr int kMostWarps = 5;    // gated: for each of the two
-constexpr int kZeroBytes = 128;  // 16 of zeros stand for rows that are not
 
 // This warp's part of a slice, as it is packed: [k tile][slice_bytes]. A lane
 // copies the codes that it will read itself.
@@ -356,51 +353,6 @@ __global__ __launch_bounds__(
   }
 }
 
-// Thread blocks a slice is shared by: what gives the busiest multiprocessor the
-// fewest ranges. A cluster costs about one range.
-int best_parts(const DeviceTraits& device, int slices, int ranges) {
-  if (!device.has_clusters) return 1;
-  int best = 1;
-  int64_t least = INT64_MAX;
-  for (const int parts : {1, 2, 4, 8}) {
-    if (parts > ranges) break;
-    const int64_t blocks = int64_t{slices} * parts;
-    const int64_t per_block = (ranges + parts - 1) / parts;
-    const int64_t load =
-        (blocks + device.processors - 1) / device.processors * per_block +
-        (parts > 1 ? 1 : 0);
-    if (load < least) {
-      least = load;
-      best = parts;
-    }
-  }
-  return best;
-}
-
-// Zeros, activations of the ranges in work, weights of each warp, partial sums
-// [half][range][row][n] (those of the cluster's first block are used).
-SmallLayout small_layout(const LinearCall& call, int halves, int tile_rows) {
-  SmallLayout layout = {};
-  const int range_length = range_tiles(call.input.k_tiles);
-  layout.ranges = range_count(call.input.k_tiles);
-  layout.per_block = (layout.ranges + call.parts - 1) / call.parts;
-  const int rounds = (layout.per_block + kMostWarps - 1) / kMostWarps;
-  layout.warps = (layout.per_block + rounds - 1) / rounds;
-  for (int i = 0; i < call.piece_count; ++i) {
-    layout.weight_bytes = std::max(
-        layout.weight_bytes, range_length * call.pieces[i].weight.slice_bytes);
-  }
-  const int rows = std::min(call.rows, tile_rows);
-  layout.activations_at = kZeroBytes;
-  layout.weights_at =
-      layout.activations_at + layout.warps * rows * range_length * 128;
-  layout.partials_at =
-      layout.weights_at + halves * layout.warps * layout.weight_bytes;
-  layout.bytes =
-      layout.partials_at + halves * layout.ranges * kSliceRows * tile_rows * 4;
-  return layout;
-}
-
 template <int kBits, int kTiles, bool kGated>
 void launch(LaunchQueue& queue, LinearCall& call, const SmallLayout& layout) {
   call.small = layout;
@@ -417,12 +369,14 @@ template <int kBits, bool kGated>
 void launch_for_rows(LaunchQueue& queue, const DeviceTraits& device,
                      LinearCall& call) {
   constexpr int kHalves = kGated ? 2 : 1;
-  // 16 rows a pass where their activations fit.
-  const SmallLayout wide = small_layout(call, kHalves, 16);
-  if (call.rows > 8 && wide.bytes <= device.shared_bytes) {
+  // 16 rows a pass where that costs no warps.
+  const int limit = device.shared_bytes;
+  const SmallLayout narrow = small_layout(call, kHalves, 8, limit);
+  const SmallLayout wide = small_layout(call, kHalves, 16, limit);
+  if (call.rows > 8 && wide.bytes <= limit && wide.warps == narrow.warps) {
     launch<kBits, 2, kGated>(queue, call, wide);
   } else {
-    launch<kBits, 1, kGated>(queue, call, small_layout(call, kHalves, 8));
+    launch<kBits, 1, kGated>(queue, call, narrow);
   }
 }
 
@@ -431,7 +385,7 @@ void launch_for_rows(LaunchQueue& queue, const DeviceTraits& device,
 void launch_linear_small(LaunchQueue& queue, const DeviceTraits& device,
                          LinearCall call, int bits, bool gated) {
   const int ranges = range_count(call.input.k_tiles);
-  call.parts = best_parts(device, call.tile_count * kSlices, ranges);
+  call.parts = best_small_parts(device, call.tile_count * kSlices, ranges);
   if (bits == kMixedBits) {
     launch_for_rows<kMixedBits, true>(queue, device, call);
   } else if (bits == 4) {

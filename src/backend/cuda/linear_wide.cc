@@ -135,14 +135,25 @@ cudaError_t code_status() noexcept {
   return status;
 }
 
-bool has_wgmma_code() {
+namespace {
+
+cudaFuncAttributes loaded_code() {
   cudaFuncAttributes attributes;
   check(cudaFuncGetAttributes(&attributes,
                               reinterpret_cast<const void*>(
                                   wide_kernel_4(kWidths[0], false, false))),
         "looking for code for this device");
-  return attributes.binaryVersion == 90 && attributes.maxThreadsPerBlock > 0 &&
-         attributes.numRegs > kLeastWideRegisters;
+  return attributes;
 }
+
+}  // namespace
+
+bool has_wgmma_code() {
+  const cudaFuncAttributes code = loaded_code();
+  return code.binaryVersion == 90 && code.maxThreadsPerBlock > 0 &&
+         code.numRegs > kLeastWideRegisters;
+}
+
+bool has_new_code() { return loaded_code().ptxVersion >= 90; }
 
 }  // namespace carat::cuda

@@ -10,7 +10,7 @@
 //
 // Split: where outputs and rows are few and K is long, thread blocks share the
 // K of a tile. Each but the first leaves the sum of every range of its own
-// behind, the first its total; join_ranges adds them in ascending order: the
+// behind, the first its total; a join adds them in ascending order: the
 // same bits.
 //
 // Gated: the rows g of each fragment are gates, the rows g + 8 the ups of the
@@ -62,7 +62,7 @@ __device__ __forceinline__ void store_plain(const LinearCall& call,
   }
 }
 
-// Split: the sum of a range, or of the first part (-1), for join_ranges.
+// Split: the sum of a range, or of the first part (-1), for a join.
 template <int kWidth>
 __device__ __forceinline__ void leave_range(const LinearCall& call,
                                             const WideTile& own, int group,

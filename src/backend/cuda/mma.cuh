@@ -32,12 +32,6 @@ __device__ __forceinline__ void mma_f16(float (&d)[4], const uint32_t (&a)[4],
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-__device__ __forceinline__ void store_shared(uint32_t address, float x,
-                                             float y) {
-  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(x), "f"(y)
-               : "memory");
-}
-
 // Four 8x8 matrices of 16-bit numbers; lane 8i + r gives the address of row r
 // of matrix i. Lane 4 g + q receives row g, columns 2q and 2q + 1; transposed:
 // rows 2q and 2q + 1 of column g.

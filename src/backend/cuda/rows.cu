@@ -2,13 +2,10 @@
 // gather. One thread block a row; bound by bytes.
 #include <cuda_bf16.h>
 
-#include <string>
-
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/overlap.cuh"
 #include "backend/cuda/slab.cuh"
 #include "backend/cuda/unpack.cuh"
-#include "carat/error.h"
 
 namespace carat::cuda {
 namespace {
@@ -306,12 +303,8 @@ void launch_norm(LaunchQueue& queue, const NormCall& call, int64_t rows) {
     launch(norm_kernel<3, false>, norm_kernel<3, true>);
   } else if (vectors <= 6) {
     launch(norm_kernel<6, false>, norm_kernel<6, true>);
-  } else if (vectors <= 16) {
-    launch(norm_kernel<16, false>, norm_kernel<16, true>);
   } else {
-    throw Error(ErrorCode::kUnsupported,
-                "cuda: a norm over " + std::to_string(call.cols) +
-                    " columns; expected at most 16384");
+    launch(norm_kernel<16, false>, norm_kernel<16, true>);
   }
 }
 void launch_gather(LaunchQueue& queue, const GatherCall& call, int64_t rows) {

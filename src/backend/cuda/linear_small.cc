@@ -1,0 +1,69 @@
+// Chooses the cut of a small linear launch. Bits do not depend on it.
+#include "backend/cuda/linear_small.h"
+
+#include <algorithm>
+#include <cstdint>
+
+namespace carat::cuda {
+namespace {
+
+// Zeros, activations of the ranges in work, weights of each warp, partial sums
+// [half][range][row][n] (those of the cluster's first block are used).
+SmallLayout layout_of(const LinearCall& call, int halves, int tile_rows,
+                      int rounds) {
+  SmallLayout layout = {};
+  const int range_length = range_tiles(call.input.k_tiles);
+  layout.ranges = range_count(call.input.k_tiles);
+  layout.per_block = (layout.ranges + call.parts - 1) / call.parts;
+  layout.warps = (layout.per_block + rounds - 1) / rounds;
+  for (int i = 0; i < call.piece_count; ++i) {
+    layout.weight_bytes = std::max(
+        layout.weight_bytes, range_length * call.pieces[i].weight.slice_bytes);
+  }
+  const int rows = std::min(call.rows, tile_rows);
+  layout.activations_at = kZeroBytes;
+  layout.weights_at =
+      layout.activations_at + layout.warps * rows * range_length * 128;
+  layout.partials_at =
+      layout.weights_at + halves * layout.warps * layout.weight_bytes;
+  layout.bytes =
+      layout.partials_at + halves * layout.ranges * kSliceRows * tile_rows * 4;
+  return layout;
+}
+
+}  // namespace
+
+// What gives the busiest multiprocessor the fewest ranges. A cluster costs
+// about one range.
+int best_small_parts(const DeviceTraits& device, int slices, int ranges) {
+  if (!device.has_clusters) return 1;
+  int best = 1;
+  int64_t least = INT64_MAX;
+  for (const int parts : {1, 2, 4, 8}) {
+    if (parts > ranges) break;
+    const int64_t blocks = int64_t{slices} * parts;
+    const int64_t per_block = (ranges + parts - 1) / parts;
+    const int64_t load =
+        (blocks + device.processors - 1) / device.processors * per_block +
+        (parts > 1 ? 1 : 0);
+    if (load < least) {
+      least = load;
+      best = parts;
+    }
+  }
+  return best;
+}
+
+SmallLayout small_layout(const LinearCall& call, int halves, int tile_rows,
+                         int shared_bytes) {
+  const int ranges = range_count(call.input.k_tiles);
+  const int per_block = (ranges + call.parts - 1) / call.parts;
+  int rounds = (per_block + kMostWarps - 1) / kMostWarps;
+  SmallLayout layout = layout_of(call, halves, tile_rows, rounds);
+  while (layout.bytes > shared_bytes && layout.warps > 1) {
+    layout = layout_of(call, halves, tile_rows, ++rounds);
+  }
+  return layout;
+}
+
+}  // namespace carat::cuda
