@@ -587,15 +587,7 @@ std::unique_ptr<Backend> make_cuda_backend(int device, int threads) {
               "asking for the device's properties");
   cuda::check_architecture(properties.name, properties.major, properties.minor,
                            cuda::code_status());
-  cuda::DeviceTraits traits;
-  traits.processors = properties.multiProcessorCount;
-  traits.shared_bytes = static_cast<int>(properties.sharedMemPerBlockOptin);
-  traits.has_wgmma = properties.major == 9 && cuda::has_wgmma_code();
-  // Code for an older target, compiled again by the driver, has neither.
-  const bool is_new =
-      properties.major >= 9 && (traits.has_wgmma || cuda::has_new_code());
-  traits.overlaps = is_new;
-  traits.has_clusters = is_new && properties.major == 9;
+  const cuda::DeviceTraits traits = cuda::read_traits(properties);
   return std::make_unique<cuda::CudaBackend>(
       device, threads, std::string("cuda ") + properties.name, traits);
 }

@@ -21,12 +21,9 @@ struct DeviceTraits {
 /// What asking for a kernel on the present device gives: not success if the
 /// build has no code for it.
 cudaError_t code_status() noexcept;
-/// Whether the loaded code for this device has wgmma kernels. Throws:
+/// Those of the present device and of the code loaded for it. Throws:
 /// Error{kDevice}.
-bool has_wgmma_code();
-/// Whether it was written for sm_90 or later, not for an older target. Throws:
-/// Error{kDevice}.
-bool has_new_code();
+DeviceTraits read_traits(const cudaDeviceProp& properties);
 
 /// f32 [rows, cols] in device memory.
 struct Rows {

@@ -62,6 +62,22 @@ JoinCall launch_split(LaunchQueue& queue, const DeviceTraits& device,
   return join;
 }
 
+cudaFuncAttributes loaded_code() {
+  cudaFuncAttributes attributes;
+  check(cudaFuncGetAttributes(&attributes,
+                              reinterpret_cast<const void*>(
+                                  wide_kernel_4(kWidths[0], false, false))),
+        "looking for code for this device");
+  return attributes;
+}
+
+// Whether that has wgmma kernels.
+bool has_wgmma_code() {
+  const cudaFuncAttributes code = loaded_code();
+  return code.binaryVersion == 90 && code.maxThreadsPerBlock > 0 &&
+         code.numRegs > kLeastWideRegisters;
+}
+
 }  // namespace
 
 WideSplit plan_wide_split(const DeviceTraits& device, const LinearCall& call,
@@ -135,25 +151,17 @@ cudaError_t code_status() noexcept {
   return status;
 }
 
-namespace {
-
-cudaFuncAttributes loaded_code() {
-  cudaFuncAttributes attributes;
-  check(cudaFuncGetAttributes(&attributes,
-                              reinterpret_cast<const void*>(
-                                  wide_kernel_4(kWidths[0], false, false))),
-        "looking for code for this device");
-  return attributes;
+DeviceTraits read_traits(const cudaDeviceProp& properties) {
+  DeviceTraits traits;
+  traits.processors = properties.multiProcessorCount;
+  traits.shared_bytes = static_cast<int>(properties.sharedMemPerBlockOptin);
+  traits.has_wgmma = properties.major == 9 && has_wgmma_code();
+  // Code for an older target, compiled again by the driver, has neither.
+  const bool is_new = properties.major >= 9 &&
+                      (traits.has_wgmma || loaded_code().ptxVersion >= 90);
+  traits.overlaps = is_new;
+  traits.has_clusters = is_new && properties.major == 9;
+  return traits;
 }
-
-}  // namespace
-
-bool has_wgmma_code() {
-  const cudaFuncAttributes code = loaded_code();
-  return code.binaryVersion == 90 && code.maxThreadsPerBlock > 0 &&
-         code.numRegs > kLeastWideRegisters;
-}
-
-bool has_new_code() { return loaded_code().ptxVersion >= 90; }
 
 }  // namespace carat::cuda
