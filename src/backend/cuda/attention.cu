@@ -237,28 +237,18 @@ void launch_attention_wide(LaunchQueue& queue, const AttentionCall& call,
                            int64_t tiles) {
   const dim3 grid(static_cast<unsigned>(tiles),
                   static_cast<unsigned>(call.part.kv_heads));
-  switch (call.part.padded_dim) {
-    case 64:
-      return launch_wide<64>(queue, call, grid);
-    case 128:
-      return launch_wide<128>(queue, call, grid);
-    default:
-      return launch_wide<256>(queue, call, grid);
-  }
+  launch_for_dim(call.part.padded_dim, [&](auto dim) {
+    launch_wide<decltype(dim)::value>(queue, call, grid);
+  });
 }
 
 void launch_attention_split(LaunchQueue& queue, const AttentionCall& call,
                             int64_t tiles) {
   const dim3 grid(static_cast<unsigned>(tiles),
                   static_cast<unsigned>(call.part.kv_heads));
-  switch (call.part.padded_dim) {
-    case 64:
-      return launch_split<64>(queue, call, grid);
-    case 128:
-      return launch_split<128>(queue, call, grid);
-    default:
-      return launch_split<256>(queue, call, grid);
-  }
+  launch_for_dim(call.part.padded_dim, [&](auto dim) {
+    launch_split<decltype(dim)::value>(queue, call, grid);
+  });
 }
 
 }  // namespace carat::cuda

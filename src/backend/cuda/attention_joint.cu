@@ -386,14 +386,9 @@ bool cut_joint(const DeviceTraits& device, AttentionCall& call,
 
 void launch_attention_joint(LaunchQueue& queue, const AttentionCall& call,
                             int64_t tiles) {
-  switch (call.part.padded_dim) {
-    case 64:
-      return launch<64>(queue, call, tiles);
-    case 128:
-      return launch<128>(queue, call, tiles);
-    default:
-      return launch<256>(queue, call, tiles);
-  }
+  launch_for_dim(call.part.padded_dim, [&](auto dim) {
+    launch<decltype(dim)::value>(queue, call, tiles);
+  });
 }
 
 }  // namespace carat::cuda

@@ -3,6 +3,8 @@
 #ifndef CARAT_BACKEND_CUDA_ATTENTION_WARPS_CUH_
 #define CARAT_BACKEND_CUDA_ATTENTION_WARPS_CUH_
 
+#include <type_traits>
+
 #include "backend/cuda/attention_block.cuh"
 #include "backend/cuda/attention_tile.cuh"
 
@@ -10,6 +12,19 @@ namespace carat::cuda {
 
 inline constexpr int kWarpsThreads = 128;
 inline constexpr int kScoreStride = kKeys + 8;
+
+// Calls launch(dim) with the padded head size as a constant.
+template <class Launch>
+void launch_for_dim(int padded_dim, const Launch& launch) {
+  switch (padded_dim) {
+    case 64:
+      return launch(std::integral_constant<int, 64>());
+    case 128:
+      return launch(std::integral_constant<int, 128>());
+    default:
+      return launch(std::integral_constant<int, 256>());
+  }
+}
 
 // Scaled queries as f16; rows and columns that do not exist are zeros.
 template <int kDim, int kCount>

@@ -1,11 +1,11 @@
 #include "backend/cuda/cuda_backend.h"
 
 #include <algorithm>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "backend/cuda/append_log.h"
 #include "backend/cuda/batch_staging.h"
 #include "backend/cuda/device_error.h"
 #include "backend/cuda/device_memory.h"
@@ -190,20 +190,7 @@ class CudaBackend : public Backend {
     // Weights of the same width, with biases or without, share a launch.
     for (const int bits : {4, 8}) {
       for (const int has_bias : {0, 1}) {
-        LinearCall call = begin_call(in);
-        const auto flush = [&] {
-          if (call.piece_count > 0) launch_linear(call, bits, false);
-          call = begin_call(in);
-        };
-        for (const LinearOutput& output : outputs) {
-          const WeightTiles& tiles = own_matrix(*output.weight).tiles();
-          if (tiles.bits != bits || tiles.has_bias != has_bias) continue;
-          call.pieces[call.piece_count++] = {tiles, rows_of(output.output),
-                                             call.tile_count};
-          call.tile_count += static_cast<int32_t>(tile_row_count(tiles));
-          if (call.piece_count == kMostPieces) flush();
-        }
-        flush();
+        launch_kind(in, outputs, bits, has_bias);
       }
     }
   }
@@ -249,7 +236,9 @@ class CudaBackend : public Backend {
                      kv.blocks(), sequence.first_position,
                      sequence.first_position + sequence.rows);
       }
-      begin_append(kv, layer.layer);
+      // Attention may read blocks of earlier passes before the kernels before
+      // it have ended: a second pass over a layer gets a flush of its own.
+      if (appended_.has(queue_->flushes(), kv, layer.layer)) queue_->flush();
       call.k = rows_of(in.k);
       call.v = rows_of(in.v);
       call.k_norm = in.k_norm.size > 0 ? in.k_norm.data : nullptr;
@@ -258,11 +247,12 @@ class CudaBackend : public Backend {
           stage_sequences(*queue_, sequences, rows, layer.kind, kv);
       call.sequences = staged.sequences;
       call.row_sequence = staged.row_sequence;
-      note_append(kv, layer.layer, sequences);
+      // After staging, which may flush too.
+      appended_.note(queue_->flushes(), kv, layer.layer, sequences);
     }
     if (in.q.data == nullptr && sequences.empty()) return;
     launch_heads(*queue_, call, rows);
-    last_heads_ = {call, queue_->flushes(), queue_->noted()};
+    last_heads_ = just_noted(call);
   }
 
   void attention(Matrix q, std::span<const SequenceRows> sequences,
@@ -336,7 +326,10 @@ class CudaBackend : public Backend {
         stage_sequences(*queue_, sequences, q.rows, layer.kind, kv).sequences;
     call.tiles = static_cast<const QueryTile*>(
         queue_->stage(tiles.data(), tiles.size() * sizeof(QueryTile), 0));
-    call.reads_ahead = may_read_ahead(kv, layer.layer, sequences) ? 1 : 0;
+    // This flush has written no block before these rows, unless they are only
+    // some of those whose keys it appended.
+    call.reads_ahead =
+        appended_.is_of(queue_->flushes(), kv, layer.layer, sequences) ? 1 : 0;
     if (is_joint) {
       take_heads(call);
       launch_attention_joint(*queue_, call, count);
@@ -450,6 +443,25 @@ class CudaBackend : public Backend {
     return call;
   }
 
+  // Those of the outputs whose weights are of this kind.
+  void launch_kind(const CudaInput& in, std::span<const LinearOutput> outputs,
+                   int bits, int has_bias) {
+    LinearCall call = begin_call(in);
+    const auto flush = [&] {
+      if (call.piece_count > 0) launch_linear(call, bits, false);
+      call = begin_call(in);
+    };
+    for (const LinearOutput& output : outputs) {
+      const WeightTiles& tiles = own_matrix(*output.weight).tiles();
+      if (tiles.bits != bits || tiles.has_bias != has_bias) continue;
+      call.pieces[call.piece_count++] = {tiles, rows_of(output.output),
+                                         call.tile_count};
+      call.tile_count += static_cast<int32_t>(tile_row_count(tiles));
+      if (call.piece_count == kMostPieces) flush();
+    }
+    flush();
+  }
+
   void launch_linear(LinearCall call, int bits, bool gated) {
     if (call.rows >= kWideRows && traits_.has_wgmma && bits != kMixedBits &&
         wide_supports(call)) {
@@ -461,43 +473,36 @@ class CudaBackend : public Backend {
       }
       const JoinCall join =
           launch_linear_wide(*queue_, traits_, call, bits, gated);
-      last_join_ = {join, queue_->flushes(), queue_->noted()};
+      last_join_ = just_noted(join);
     } else {
       launch_linear_small(*queue_, traits_, call, bits, gated);
     }
   }
 
-  // Attention may read blocks of earlier passes before the kernels before it
-  // have ended: a second pass over a layer gets a flush of its own.
-  void begin_append(const CudaKv& kv, int layer) {
-    if (queue_->flushes() == appended_flush_ &&
-        appended_.contains({&kv, layer})) {
-      queue_->flush();
-    }
+  // A launch, and how many were then noted in that flush.
+  template <class Call>
+  struct Last {
+    Call call;
+    uint64_t flush;
+    size_t noted;
+  };
+  template <class Call>
+  Last<Call> just_noted(const Call& call) const {
+    return {call, queue_->flushes(), queue_->noted()};
   }
-  // After staging, which may flush too.
-  void note_append(const CudaKv& kv, int layer,
-                   std::span<const SequenceRows> sequences) {
-    if (queue_->flushes() != appended_flush_) appended_.clear();
-    appended_flush_ = queue_->flushes();
-    appended_[{&kv, layer}] = places_of(sequences);
-  }
-  // Whether this flush has written no block before these rows: it has if they
-  // are only some of those whose keys it appended.
-  bool may_read_ahead(const CudaKv& kv, int layer,
-                      std::span<const SequenceRows> sequences) const {
-    if (queue_->flushes() != appended_flush_) return false;
-    const auto found = appended_.find({&kv, layer});
-    return found != appended_.end() && found->second == places_of(sequences);
+  // Whether nothing was noted or flushed since.
+  template <class Call>
+  bool is_last(const Last<Call>& last) const {
+    return last.flush == queue_->flushes() && last.noted == queue_->noted();
   }
 
   // If heads() of the same rows was the last launch, the attention kernel does
   // its work too.
   void take_heads(AttentionCall& call) {
     const HeadsCall& heads = last_heads_.call;
-    if (call.reads_ahead == 0 || last_heads_.flush != queue_->flushes() ||
-        last_heads_.noted != queue_->noted() || heads.k.data == nullptr ||
-        heads.q.data != call.q.data || heads.q.stride != call.q.stride ||
+    if (call.reads_ahead == 0 || !is_last(last_heads_) ||
+        heads.k.data == nullptr || heads.q.data != call.q.data ||
+        heads.q.stride != call.q.stride ||
         heads.q_heads != call.group * call.part.kv_heads ||
         heads.sequences != call.sequences ||
         heads.part.layer_offset != call.part.layer_offset) {
@@ -512,25 +517,14 @@ class CudaBackend : public Backend {
   // If joining the sums that make y was the last launch, the norm does it.
   void take_join(NormCall& call, int64_t rows) {
     const JoinCall& join = last_join_.call;
-    if (join.slots == 0 || last_join_.flush != queue_->flushes() ||
-        last_join_.noted != queue_->noted() || join.out.data != call.y.data ||
-        join.out.stride != call.y.stride || join.rows != rows ||
-        join.cols != call.cols) {
+    if (join.slots == 0 || !is_last(last_join_) ||
+        join.out.data != call.y.data || join.out.stride != call.y.stride ||
+        join.rows != rows || join.cols != call.cols) {
       return;
     }
     queue_->take_back();
     call.join = join;
     last_join_ = {};
-  }
-
-  // First position and number of rows of each sequence.
-  using Places = std::vector<std::pair<int64_t, int64_t>>;
-  static Places places_of(std::span<const SequenceRows> sequences) {
-    Places places;
-    for (const SequenceRows& sequence : sequences) {
-      places.emplace_back(sequence.first_position, sequence.rows);
-    }
-    return places;
   }
 
   // Before anything is staged for the launch that uses them: may flush.
@@ -547,16 +541,7 @@ class CudaBackend : public Backend {
   ThreadPool pool_;
   std::shared_ptr<LaunchQueue> queue_;
   DeviceMemory partials_;
-  // What was appended to a layer since the flush `appended_flush_`.
-  std::map<std::pair<const void*, int>, Places> appended_;
-  uint64_t appended_flush_ = 0;
-  // A launch, and how many were then noted in that flush.
-  template <class Call>
-  struct Last {
-    Call call;
-    uint64_t flush;
-    size_t noted;
-  };
+  AppendLog appended_;
   Last<HeadsCall> last_heads_ = {};
   Last<JoinCall> last_join_ = {};
 };

@@ -20,7 +20,6 @@ int64_t block_cycles(int64_t k_tiles, int width) {
   return k_tiles * (250 + 3 * width) + kTileCycles + kStoreCycles * width;
 }
 
-constexpr int kThreads = 384;
 // Built for another target than sm_90a, the kernels are empty.
 constexpr int kLeastWideRegisters = 64;
 
@@ -51,7 +50,7 @@ JoinCall launch_split(LaunchQueue& queue, const DeviceTraits& device,
   queue.launch(bits == 4 ? split_kernel_4(has_bias) : split_kernel_8(has_bias),
                {dim3(static_cast<unsigned>(std::min(
                     device.processors, pairs * columns * call.k_parts))),
-                kThreads, WideRing(bits, kSplitWidth).shared_bytes()},
+                kWideThreads, WideRing(bits, kSplitWidth).shared_bytes()},
                call);
   const LinearPiece& piece = call.pieces[0];
   const JoinCall join = {
@@ -62,18 +61,14 @@ JoinCall launch_split(LaunchQueue& queue, const DeviceTraits& device,
   return join;
 }
 
-cudaFuncAttributes loaded_code() {
-  cudaFuncAttributes attributes;
-  check(cudaFuncGetAttributes(&attributes,
-                              reinterpret_cast<const void*>(
-                                  wide_kernel_4(kWidths[0], false, false))),
-        "looking for code for this device");
-  return attributes;
+// Of the code that the present device would run.
+cudaError_t query_code(cudaFuncAttributes& code) noexcept {
+  return cudaFuncGetAttributes(
+      &code,
+      reinterpret_cast<const void*>(wide_kernel_4(kWidths[0], false, false)));
 }
 
-// Whether that has wgmma kernels.
-bool has_wgmma_code() {
-  const cudaFuncAttributes code = loaded_code();
+bool has_wgmma_kernels(const cudaFuncAttributes& code) {
   return code.binaryVersion == 90 && code.maxThreadsPerBlock > 0 &&
          code.numRegs > kLeastWideRegisters;
 }
@@ -128,7 +123,7 @@ JoinCall launch_linear_wide(LaunchQueue& queue, const DeviceTraits& device,
   queue.launch(kernel,
                {dim3(static_cast<unsigned>(
                     std::min(device.processors, pairs * columns))),
-                kThreads, WideRing(bits, width).shared_bytes()},
+                kWideThreads, WideRing(bits, width).shared_bytes()},
                call);
   return {};
 }
@@ -143,24 +138,23 @@ bool wide_supports(const LinearCall& call) {
 }
 
 cudaError_t code_status() noexcept {
-  cudaFuncAttributes attributes;
-  const cudaError_t status = cudaFuncGetAttributes(
-      &attributes,
-      reinterpret_cast<const void*>(wide_kernel_4(kWidths[0], false, false)));
+  cudaFuncAttributes code;
+  const cudaError_t status = query_code(code);
   cudaGetLastError();
   return status;
 }
 
 DeviceTraits read_traits(const cudaDeviceProp& properties) {
+  cudaFuncAttributes code;
+  check(query_code(code), "looking for code for this device");
   DeviceTraits traits;
   traits.processors = properties.multiProcessorCount;
   traits.shared_bytes = static_cast<int>(properties.sharedMemPerBlockOptin);
-  traits.has_wgmma = properties.major == 9 && has_wgmma_code();
+  traits.has_wgmma = properties.major == 9 && has_wgmma_kernels(code);
   // Code for an older target, compiled again by the driver, has neither.
-  const bool is_new = properties.major >= 9 &&
-                      (traits.has_wgmma || loaded_code().ptxVersion >= 90);
-  traits.overlaps = is_new;
-  traits.has_clusters = is_new && properties.major == 9;
+  traits.overlaps =
+      properties.major >= 9 && (traits.has_wgmma || code.ptxVersion >= 90);
+  traits.has_clusters = traits.overlaps && properties.major == 9;
   return traits;
 }
 

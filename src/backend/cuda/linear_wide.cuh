@@ -30,9 +30,6 @@
 
 namespace carat::cuda {
 
-inline constexpr int kMultiplyThreads = 256;
-inline constexpr int kWideThreads = 384;
-
 #ifdef CARAT_WIDE_DEVICE
 
 // y as f32: lane 4 g + q holds outputs g and g + 8 of rows 8 j + 2 q and the
@@ -268,12 +265,12 @@ __global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
   const int pairs = kGated ? call.tile_count : (call.tile_count + 1) / 2;
   const int columns = (call.rows + kWidth - 1) / kWidth;
   const int works = pairs * columns * (kSplit ? call.k_parts : 1);
-  if (threadIdx.x >= 256) {
+  if (threadIdx.x >= kMultiplyThreads) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
-    if (threadIdx.x == 256) {
+    if (threadIdx.x == kMultiplyThreads) {
       fill_ring<kBits, kWidth, kGated, kSplit, true>(call, ring, works,
                                                      columns);
-    } else if (threadIdx.x == 288) {
+    } else if (threadIdx.x == kMultiplyThreads + 32) {
       fill_ring<kBits, kWidth, kGated, kSplit, false>(call, ring, works,
                                                       columns);
     }

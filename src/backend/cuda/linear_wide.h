@@ -6,6 +6,9 @@
 
 namespace carat::cuda {
 
+/// Two warpgroups multiply, one feeds them.
+inline constexpr int kMultiplyThreads = 256;
+inline constexpr int kWideThreads = 384;
 /// Barriers of the stages, then room up to wgmma's alignment.
 inline constexpr int kBarrierBytes = 1024;
 inline constexpr int kRingBytes = 226 * 1024;
