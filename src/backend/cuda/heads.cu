@@ -33,12 +33,11 @@ __global__ __launch_bounds__(kWarps * 32) void heads_kernel(
     if (index < 0) return;
     const SequenceInfo& sequence = call.sequences[index];
     const int64_t at = sequence.first_position + (row - sequence.first_row);
-    const uint8_t* block =
-        sequence.blocks[at / kBlockPositions - sequence.first_block];
-    position = static_cast<int>(at % kBlockPositions);
+    const uint8_t* block = sequence.blocks[at / kKeys - sequence.first_block];
+    position = static_cast<int>(at % kKeys);
     // Keys of all heads, then values.
     panels = const_cast<uint8_t*>(block) + call.part.layer_offset +
-             int64_t{head} * kBlockPositions * call.part.padded_dim * 2;
+             int64_t{head} * kKeys * call.part.padded_dim * 2;
   }
   const float* norm_weight = is_query ? call.q_norm : call.k_norm;
   const bool is_normed = !is_value && norm_weight != nullptr;

@@ -7,9 +7,9 @@
 
 #include <cstdint>
 
-namespace carat::cuda {
+#include "backend/cuda/attention_block.cuh"
 
-inline constexpr int kBlockPositions = 64;
+namespace carat::cuda {
 
 // Rounds to nearest; NaN becomes 0, what is too large the largest number: the
 // cache holds finite numbers only.
@@ -81,8 +81,8 @@ __device__ __forceinline__ uint2 to_cached(const float (&x)[4]) {
 
 // Where a column lies in the panels of a head in a block (BlockPart).
 __device__ __forceinline__ int place_in_panels(int position, int col) {
-  return (col / 64 * kBlockPositions + position) * 128 +
-         (((col / 8 ^ position) & 7) << 4) + col % 8 * 2;
+  return static_cast<int>(panel_address<kKeys>(0, position, col / 8)) +
+         col % 8 * 2;
 }
 
 }  // namespace carat::cuda
