@@ -64,6 +64,11 @@ class RandomWeights : public WeightSource {
     }
   }
 
+  void scale_by(float factor) {
+    for (float& scale : matrix_.scales) scale *= factor;
+    for (float& bias : matrix_.biases) bias *= factor;
+  }
+
   void read(int64_t first, int64_t count, QuantizedMatrix& out) const override {
     out.layout = layout();
     out.rows = count;
@@ -82,8 +87,8 @@ class RandomWeights : public WeightSource {
     }
   }
 
-  // The number, and the most that rounding its scale, its bias (around the
-  // middle code) and itself to bf16 can move it.
+  // The number, and the most that rounding its scale (around the middle code,
+  // where there are biases), its bias and itself to bf16 can move it.
   float weight(int64_t i) const {
     const size_t at = group_of(i);
     return dequantize(matrix_.codes[static_cast<size_t>(i)], matrix_.scales[at],
@@ -98,10 +103,9 @@ class RandomWeights : public WeightSource {
         centre <= most + 1 &&
         static_cast<float>((1 << layout().bits) - 1) - centre <= most;
     if (layout().has_bias || !fits) {
-      const float middle = static_cast<float>(1 << (layout().bits - 1));
-      bias = matrix_.scales[at] * (middle - centre) +
+      bias = -matrix_.scales[at] * centre +
              (layout().has_bias ? matrix_.biases[at] : 0);
-      centre = middle;
+      centre = static_cast<float>((1 << layout().bits) - 1) / 2;
     }
     const float product =
         matrix_.scales[at] *

@@ -39,7 +39,7 @@ struct Packed {
     const int64_t tile = row / 64 * tiles.k_tiles + k / 64;
     return static_cast<size_t>((tile * 4 + row % 64 / 16) * tiles.slice_bytes);
   }
-  // The code less its centre.
+  // The code as stored.
   int code(int64_t row, int64_t k) const {
     const int64_t step = k % 64 / 16, in_step = k % 16;
     const int64_t g = row % 8, high = row % 16 / 8;
@@ -50,13 +50,13 @@ struct Packed {
       const uint32_t word =
           word_at(bytes, base + lane * 16 + static_cast<size_t>(step) * 4);
       const int64_t bit = 4 * (high + 2 * upper) + 16 * odd;
-      return static_cast<int>(word >> bit & 15u) - kCentre4;
+      return static_cast<int>(word >> bit & 15u);
     }
     const size_t plane = base + static_cast<size_t>(step / 2) * 512;
     const uint32_t word =
         word_at(bytes, plane + lane * 16 + static_cast<size_t>(step % 2) * 8 +
                            static_cast<size_t>(upper) * 4);
-    return static_cast<int8_t>(word >> (8 * high + 16 * odd) & 0xffu);
+    return static_cast<int>(word >> (8 * high + 16 * odd) & 255u);
   }
   // Scale (0) or bias (1) of (row, k).
   float number(int64_t row, int64_t k, int which) const {
@@ -70,8 +70,13 @@ struct Packed {
     return bf16_to_f32(static_cast<uint16_t>(row % 16 < 8 ? word : word >> 16));
   }
   float weight(int64_t row, int64_t k) const {
-    const float bias = tiles.has_bias != 0 ? number(row, k, 1) : 0.0f;
-    return std::fma(static_cast<float>(code(row, k)), number(row, k, 0), bias);
+    const bool has_bias = tiles.has_bias != 0;
+    const float scale = std::ldexp(
+        number(row, k, 0), -scale_exponent(tiles.bits, row % 16 < 8 ? 0 : 1));
+    const float bias =
+        has_bias ? std::ldexp(number(row, k, 1), -kWeightExponent) : 0.0f;
+    const int centre = has_bias ? 0 : centre_of(tiles.bits);
+    return std::fma(static_cast<float>(code(row, k) - centre), scale, bias);
   }
 
   WeightTiles tiles;
@@ -108,6 +113,14 @@ TEST(CudaPacking, PaddingMeansZero) {
   const Packed packed(source);
   for (int64_t row = 70; row < 128; ++row) EXPECT_EQ(packed.weight(row, 5), 0);
   for (int64_t k = 200; k < 256; ++k) EXPECT_EQ(packed.weight(5, k), 0);
+}
+
+TEST(CudaPacking, AScaleThatIsTooLargeIsRefused) {
+  for (const bool has_bias : {false, true}) {
+    RandomWeights source(64, 64, {4, 32, has_bias ? 0 : 8, has_bias}, 7);
+    source.scale_by(0x1p36f);
+    EXPECT_THROW(Packed{source}, Error);
+  }
 }
 
 TEST(CudaPacking, ALayoutThatIsNoneIsRefused) {

@@ -146,11 +146,11 @@ __device__ __forceinline__ void multiply_steps(const uint8_t* weights,
 #pragma unroll
     for (int s = 0; s < kStepsPerTile; ++s) {
       if (s % kGroupSteps == 0) {
-        scale = spread(present.scales[s / kGroupSteps],
-                       present.biases[s / kGroupSteps]);
+        scale = scale_of<kBits, kBias>(present.scales[s / kGroupSteps],
+                                       present.biases[s / kGroupSteps]);
       }
       uint32_t a[4];
-      expand<kBits, kBias>(present.codes, s, scale, a);
+      expand<kBits>(present.codes, s, scale, a);
 #pragma unroll
       for (int j = 0; j < kTiles; ++j) {
         mma_bf16(sum[j], a, b[j][s / 2][2 * (s % 2)],
@@ -194,7 +194,7 @@ __device__ __forceinline__ float joined(const float* partials, int ranges,
   for (int r = 1; r < ranges; ++r) {
     total = __fadd_rn(total, at[r * 8 * kTiles * kSliceRows]);
   }
-  return total;
+  return __fmul_rn(total, kSumFactor);
 }
 
 // Where a slice lies.

@@ -49,12 +49,18 @@ __device__ __forceinline__ void store_plain(const LinearCall& call,
     end[side] = n + 8 * side < tile.piece->weight.rows ? rows : 0;
   }
   float* to = out.data + (first_row + 2 * q) * out.stride + n;
+  float value[kWidth / 2];
+#pragma unroll
+  for (int i = 0; i < kWidth / 2; ++i) {
+    value[i] = __fmul_rn(total[i], kSumFactor);
+  }
+  pin(value);  // else each product goes behind a branch of its own
 #pragma unroll
   for (int j = 0; j < kWidth / 8; ++j) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int row = 8 * j + (i & 1), side = i >> 1;
-      if (row < end[side]) to[row * out.stride + 8 * side] = total[4 * j + i];
+      if (row < end[side]) to[row * out.stride + 8 * side] = value[4 * j + i];
     }
   }
 }
@@ -95,11 +101,13 @@ __device__ __forceinline__ void store_gated(const LinearCall& call, int tile,
   uint8_t* out = slab_chunk(call.gated_out, first_row + g, tile, chunk) + 4 * q;
 #pragma unroll
   for (int j = 0; j < kWidth / 8; ++j) {
-    const float first = gated<kIsSilu>(total[4 * j], total[4 * j + 2]);
-    const float second = gated<kIsSilu>(total[4 * j + 1], total[4 * j + 3]);
+    const auto product = [&](int i) {
+      return gated<kIsSilu>(__fmul_rn(total[4 * j + i], kSumFactor),
+                            __fmul_rn(total[4 * j + 2 + i], kSumFactor));
+    };
     // Rows become lanes' g, outputs pairs 2q and 2q + 1.
     const uint32_t pair =
-        transposed(as_bits(__floats2bfloat162_rn(first, second)));
+        transposed(as_bits(__floats2bfloat162_rn(product(0), product(1))));
     if (8 * j + g < end) {
       *reinterpret_cast<uint32_t*>(out + 8 * j * 128) = pair;
     }
@@ -129,14 +137,14 @@ __device__ void multiply(const LinearCall& call, const Ring& ring,
     float total[kWidth / 2], sum[kWidth / 2];
     Fragments a[2];
     TileExpander<kBits, kGated, kBias> next;
-    next.side = warp % 2;
+    next.take_side(warp % 2);
     const uint8_t* weights = stages + kWidth * 128;
     next.tile[0].place(own.piece->weight,
                        weights + (kGated ? 0 : group * kRing.weight_bytes),
-                       slice);
+                       slice, next.side);
     if constexpr (kGated) {
       next.tile[1].place(call.pieces[1].weight, weights + kRing.weight_bytes,
-                         slice);
+                         slice, next.side);
     }
 
     // k tile `t` of the block, or one of the next.

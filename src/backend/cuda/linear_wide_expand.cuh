@@ -2,6 +2,8 @@
 #ifndef CARAT_BACKEND_CUDA_LINEAR_WIDE_EXPAND_CUH_
 #define CARAT_BACKEND_CUDA_LINEAR_WIDE_EXPAND_CUH_
 
+#include <type_traits>
+
 #include "backend/cuda/unpack.cuh"
 #include "backend/cuda/weight_format.h"
 
@@ -13,17 +15,19 @@ template <int kBits>
 inline constexpr int kTileScales = kBits == 4 ? 2 : 4;
 
 // A lane's part of a k tile, and where it finds it: addresses in the first
-// stage.
-template <int kBits, bool kBias>
+// stage. Of scales kHalf takes one row's alone, in the low half.
+template <int kBits, bool kBias, bool kHalf>
 struct LaneTile {
+  using Scale = std::conditional_t<kHalf, uint16_t, uint32_t>;
   const uint8_t* codes_at;
-  const uint8_t* scales_at[kTileScales<kBits>];  // of rows g and g + 8
+  const uint8_t* scales_at[kTileScales<kBits>];
   LaneCodes<kBits> codes;
   uint32_t scales[kTileScales<kBits>];
   uint32_t biases[kTileScales<kBits>];
 
   __device__ __forceinline__ void place(const WeightTiles& weight,
-                                        const uint8_t* tile, int slice) {
+                                        const uint8_t* tile, int slice,
+                                        int side) {
     const int lane = threadIdx.x % 32;
     const uint8_t* own = tile + slice * weight.slice_bytes;
     codes_at = own + lane * 16;
@@ -31,7 +35,7 @@ struct LaneTile {
 #pragma unroll
     for (int i = 0; i < kTileScales<kBits>; ++i) {
       const int step = i * kStepsPerTile / kTileScales<kBits>;
-      scales_at[i] = own + 128 * kBits +
+      scales_at[i] = own + 128 * kBits + (kHalf ? 2 * side : 0) +
                      4 * (step / weight.steps_per_group * kWords + lane / 4);
     }
   }
@@ -45,9 +49,10 @@ struct LaneTile {
     }
 #pragma unroll
     for (int i = 0; i < kTileScales<kBits>; ++i) {
-      const auto* at = reinterpret_cast<const uint32_t*>(scales_at[i] + offset);
-      scales[i] = at[0];
-      biases[i] = kBias ? at[kGroupWords] : 0u;
+      const uint8_t* at = scales_at[i] + offset;
+      scales[i] = *reinterpret_cast<const Scale*>(at);
+      biases[i] =
+          kBias ? *reinterpret_cast<const Scale*>(at + 4 * kGroupWords) : 0u;
     }
   }
 };
@@ -61,8 +66,20 @@ template <int kBits, bool kGated, bool kBias>
 struct TileExpander {
   static constexpr int kMatrices = kGated ? 2 : 1;
   static constexpr int kShare = kStepsPerTile / kTileScales<kBits>;
-  LaneTile<kBits, kBias> tile[kMatrices];
+  LaneTile<kBits, kBias, kGated> tile[kMatrices];
   int side;
+  uint32_t selector;  // of a row's codes: a mask, or for 8 bits bytes
+  uint32_t centre;
+
+  __device__ __forceinline__ void take_side(int which) {
+    side = which;
+    if (kBits == 4) {
+      selector = side == 0 ? 0x000f000f : 0x00f000f0;
+    } else {
+      selector = side == 0 ? 0x4240 : 0x4341;
+    }
+    centre = minus_centre<kBits>(side);
+  }
 
   __device__ __forceinline__ void load(int offset) {
 #pragma unroll
@@ -70,35 +87,45 @@ struct TileExpander {
   }
 
   __device__ __forceinline__ void expand(Fragments& a) const {
-    LaneScale scale;
+    LaneScale scale[kMatrices];
 #pragma unroll
     for (int s = 0; s < kStepsPerTile; ++s) {
-      if (s % kShare == 0) scale = scale_of(s / kShare);
+      if (s % kShare == 0) {
 #pragma unroll
-      for (int x = 0; x < 4; ++x) {
-        const auto& codes = tile[kGated ? x & 1 : 0].codes;
-        a[s][x] =
-            scaled<kBias>(codes_of<kBits>(codes, s, kGated ? x >> 1 << 1 : x,
-                                          kGated ? side : 0),
-                          scale.scale[x & 1], scale.bias[x & 1]);
+        for (int i = 0; i < kMatrices; ++i) {
+          scale[i] = group_scale(tile[i], s / kShare);
+        }
+      }
+      if constexpr (kGated) {
+#pragma unroll
+        for (int x = 0; x < 4; ++x) {
+          a[s][x] = weights_of(side_codes(tile[x & 1].codes, s, x >> 1),
+                               scale[x & 1], 0);
+        }
+      } else {
+        cuda::expand<kBits>(tile[0].codes, s, scale[0], a[s]);
       }
     }
   }
 
  private:
-  __device__ __forceinline__ LaneScale scale_of(int group) const {
-    if constexpr (!kGated) {
-      return spread(tile[0].scales[group], tile[0].biases[group]);
+  __device__ __forceinline__ LaneScale
+  group_scale(const LaneTile<kBits, kBias, kGated>& from, int group) const {
+    const uint32_t scales = from.scales[group], biases = from.biases[group];
+    if constexpr (kGated && !kBias) {
+      return {as_bf16(scales), __hmul2(as_bf16(scales), as_bf16(centre))};
     }
-    const uint32_t selector = side == 0 ? 0x1010 : 0x3232;
-    LaneScale result;
-#pragma unroll
-    for (int i = 0; i < kMatrices; ++i) {
-      result.scale[i] =
-          as_bf16(__byte_perm(tile[i].scales[group], 0, selector));
-      result.bias[i] = as_bf16(__byte_perm(tile[i].biases[group], 0, selector));
+    return cuda::scale_of<kBits, kBias>(scales, biases);
+  }
+  // Those of this side's row; `upper`: k = 2q + 8 and the next.
+  __device__ __forceinline__ __nv_bfloat162
+  side_codes(const LaneCodes<kBits>& codes, int s, int upper) const {
+    if constexpr (kBits == 4) {
+      return as_bf16(word_of(codes.planes[0], s) >> (8 * upper) & selector);
+    } else {
+      return as_bf16(__byte_perm(
+          word_of(codes.planes[s / 2], 2 * (s & 1) + upper), 0, selector));
     }
-    return result;
   }
 };
 

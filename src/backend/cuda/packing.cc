@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <string>
 
 #include "base/float_types.h"
 #include "base/require.h"
@@ -10,24 +11,28 @@
 namespace carat::cuda {
 namespace {
 
-// What is subtracted from codes: the zero point, or the middle of the codes
-// where a bias takes up the rest, so that bf16 biases stay small.
-int centre_of(const QuantizedLayout& layout) {
-  const int least = layout.bits <= 4 ? -kCentre4 : -128;
-  const int most = -least - 1;
-  const bool fits = -layout.zero_point >= least &&
-                    (1 << layout.bits) - 1 - layout.zero_point <= most;
-  if (!layout.has_bias && fits) return layout.zero_point;
-  return 1 << (layout.bits - 1);
+int stored_bits(const QuantizedLayout& layout) {
+  return layout.bits <= 4 ? 4 : 8;
 }
 
+// Codes that do not fit around the centre get a bias.
 bool needs_bias(const QuantizedLayout& layout) {
-  return layout.has_bias || centre_of(layout) != layout.zero_point;
+  const int centre = centre_of(stored_bits(layout));
+  const int most = (1 << layout.bits) - 1 - layout.zero_point;
+  return layout.has_bias || layout.zero_point > centre || most >= centre;
 }
 
-uint16_t finite_bf16(double value) {
-  const auto rounded = static_cast<float>(value);
-  return std::isfinite(rounded) ? f32_to_bf16(rounded) : uint16_t{0};
+// A scale or bias as it is stored.
+uint16_t bf16_times(double value, int exponent) {
+  if (!std::isfinite(value)) return 0;
+  const uint16_t bits =
+      f32_to_bf16(static_cast<float>(std::ldexp(value, exponent)));
+  if (!std::isfinite(bf16_to_f32(bits))) {
+    throw Error(ErrorCode::kUnsupported, "cuda: a weight's scale or bias is " +
+                                             std::to_string(value) +
+                                             "; expected less than 2^27");
+  }
+  return bits;
 }
 
 // The word of one lane and step: for 4 bits one, for 8 bits two.
@@ -35,13 +40,16 @@ struct LaneStep {
   const uint8_t* low;   // row g at the step's first k, null past the end
   const uint8_t* high;  // row g + 8
   int64_t cols_left;    // columns from there to the row's end
-  int centre;
+  int zero_point;       // of the codes read
+  int centre;           // of those stored
 
-  // Less the centre; zero where there is none.
-  int code(int x, int e, int q) const {
+  // Zero where there is none.
+  uint32_t code(int x, int e, int q) const {
     const uint8_t* row = (x & 1) ? high : low;
     const int at = 2 * q + 8 * (x >> 1) + e;
-    return row == nullptr || at >= cols_left ? 0 : int{row[at]} - centre;
+    const bool is_there = row != nullptr && at < cols_left;
+    return static_cast<uint32_t>(centre +
+                                 (is_there ? int{row[at]} - zero_point : 0));
   }
 };
 
@@ -49,8 +57,7 @@ uint32_t word4(const LaneStep& step, int q) {
   uint32_t word = 0;
   for (int x = 0; x < 4; ++x) {
     for (int e = 0; e < 2; ++e) {
-      const auto code = static_cast<uint32_t>(step.code(x, e, q) + kCentre4);
-      word |= (code & 15u) << (4 * x + 16 * e);
+      word |= (step.code(x, e, q) & 15u) << (4 * x + 16 * e);
     }
   }
   return word;
@@ -60,8 +67,7 @@ uint32_t word8(const LaneStep& step, int q, int half) {
   uint32_t word = 0;
   for (int side = 0; side < 2; ++side) {
     for (int e = 0; e < 2; ++e) {
-      const auto code = static_cast<uint32_t>(step.code(2 * half + side, e, q));
-      word |= (code & 0xffu) << (8 * side + 16 * e);
+      word |= (step.code(2 * half + side, e, q) & 255u) << (8 * side + 16 * e);
     }
   }
   return word;
@@ -72,7 +78,10 @@ void put_word(uint8_t* out, uint32_t word) { std::memcpy(out, &word, 4); }
 class TileRow {
  public:
   TileRow(const QuantizedMatrix& rows, const WeightTiles& tiles)
-      : rows_(rows), tiles_(tiles), centre_(centre_of(rows.layout)) {}
+      : rows_(rows),
+        tiles_(tiles),
+        zero_point_(tiles.has_bias != 0 ? 0 : rows.layout.zero_point),
+        centre_(tiles.has_bias != 0 ? 0 : centre_of(tiles.bits)) {}
 
   void pack_slice(int slice, int64_t k_tile, uint8_t* out) const {
     for (int lane = 0; lane < 32; ++lane) {
@@ -98,7 +107,7 @@ class TileRow {
       if (r >= rows_.rows || k >= rows_.cols) return nullptr;
       return rows_.codes.data() + r * rows_.cols + k;
     };
-    return {codes(row), codes(row + 8), rows_.cols - k, centre_};
+    return {codes(row), codes(row + 8), rows_.cols - k, zero_point_, centre_};
   }
 
   void pack_scales(int slice, int64_t k_tile, uint8_t* out) const {
@@ -115,11 +124,17 @@ class TileRow {
           const auto index =
               static_cast<size_t>(row * rows_.groups() + k / layout.group);
           const double scale = rows_.scales[index];
-          const double bias =
-              scale * (centre_ - layout.zero_point) +
-              (layout.has_bias ? double{rows_.biases[index]} : 0.0);
-          scales |= uint32_t{finite_bf16(scale)} << (16 * side);
-          biases |= uint32_t{finite_bf16(bias)} << (16 * side);
+          const uint16_t stored =
+              bf16_times(scale, scale_exponent(tiles_.bits, side));
+          scales |= uint32_t{stored} << (16 * side);
+          if (tiles_.has_bias == 0) continue;
+          double bias = layout.has_bias ? double{rows_.biases[index]}
+                                        : -scale * layout.zero_point;
+          // What the scale's rounding takes from the middle of the codes.
+          bias += 0.5 * ((1 << layout.bits) - 1) *
+                  (scale - std::ldexp(bf16_to_f32(stored),
+                                      -scale_exponent(tiles_.bits, side)));
+          biases |= uint32_t{bf16_times(bias, kWeightExponent)} << (16 * side);
         }
         put_word(out + g * 4, scales);
         if (tiles_.has_bias != 0) {
@@ -132,6 +147,7 @@ class TileRow {
 
   const QuantizedMatrix& rows_;
   const WeightTiles& tiles_;
+  int zero_point_;
   int centre_;
 };
 
@@ -152,7 +168,7 @@ WeightTiles plan_tiles(int64_t rows, int64_t cols,
   WeightTiles tiles;
   tiles.rows = static_cast<int32_t>(rows);
   tiles.k_tiles = static_cast<int32_t>((cols + kTileCols - 1) / kTileCols);
-  tiles.bits = layout.bits <= 4 ? 4 : 8;
+  tiles.bits = stored_bits(layout);
   tiles.steps_per_group = std::min(layout.group / kStepCols, kStepsPerTile);
   tiles.has_bias = needs_bias(layout) ? 1 : 0;
   tiles.slice_bytes = slice_bytes_of(

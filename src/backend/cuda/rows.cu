@@ -207,7 +207,7 @@ __global__ __launch_bounds__(kThreads) void norm_kernel(
   }
 }
 
-// scale * weight, the product of scale and code unrounded by bf16.
+// A weight, unrounded by bf16.
 __device__ float weight_at(const WeightTiles& tiles, int64_t n, int k) {
   const int slice = static_cast<int>(n % kTileRows) / kSliceRows;
   const int g = static_cast<int>(n % 8), side = static_cast<int>(n % 16) / 8;
@@ -218,28 +218,30 @@ __device__ float weight_at(const WeightTiles& tiles, int64_t n, int k) {
   const int s = k % kTileCols / kStepCols, at = k % kStepCols;
   const int q = at % 8 / 2, e = at % 2, high = at / 8;
   const int lane = 4 * g + q;
-  float code;
+  uint32_t code;
   if (tiles.bits == 4) {
     const uint32_t word =
         *reinterpret_cast<const uint32_t*>(data + lane * 16 + s * 4);
-    const int x = side + 2 * high;
-    code = static_cast<float>(static_cast<int>(word >> (4 * x + 16 * e) & 15u) -
-                              kCentre4);
+    code = word >> (4 * side + 8 * high + 16 * e) & 15u;
   } else {
     const uint32_t word = *reinterpret_cast<const uint32_t*>(
         data + (s / 2) * 512 + lane * 16 + (s % 2) * 8 + high * 4);
-    code = static_cast<float>(
-        static_cast<int8_t>(word >> (8 * side + 16 * e) & 255u));
+    code = word >> (8 * side + 16 * e) & 255u;
   }
-  const int words = kGroupWords * (tiles.has_bias != 0 ? 2 : 1);
-  const auto* scales = reinterpret_cast<const __nv_bfloat16*>(
+  const bool has_bias = tiles.has_bias != 0;
+  const int words = kGroupWords * (has_bias ? 2 : 1);
+  const auto* numbers = reinterpret_cast<const __nv_bfloat16*>(
       data + 128 * tiles.bits + (s / tiles.steps_per_group) * words * 4);
-  const float scale = __bfloat162float(scales[2 * g + side]);
+  const float scale = scalbnf(__bfloat162float(numbers[2 * g + side]),
+                              -scale_exponent(tiles.bits, side));
   const float bias =
-      tiles.has_bias != 0
-          ? __bfloat162float(scales[2 * (kGroupWords + g) + side])
+      has_bias
+          ? scalbnf(__bfloat162float(numbers[2 * (kGroupWords + g) + side]),
+                    -kWeightExponent)
           : 0.0f;
-  return __fmaf_rn(code, scale, bias);
+  const int centre = has_bias ? 0 : centre_of(tiles.bits);
+  return __fmaf_rn(static_cast<float>(static_cast<int>(code) - centre), scale,
+                   bias);
 }
 
 __global__ __launch_bounds__(kThreads) void embed_kernel(
