@@ -414,6 +414,7 @@ class CudaBackend : public Backend {
   bool eager() const override { return false; }
   int64_t submit() override { return queue_->submit(); }
   void wait(int64_t ticket) override { queue_->wait(ticket); }
+  int64_t launches() const { return queue_->launches(); }
 
  private:
   static constexpr int64_t kChunkTokens = 2048;
@@ -575,6 +576,11 @@ std::unique_ptr<Backend> make_cuda_backend(int device, int threads) {
   const cuda::DeviceTraits traits = cuda::read_traits(properties);
   return std::make_unique<cuda::CudaBackend>(
       device, threads, std::string("cuda ") + properties.name, traits);
+}
+
+int64_t count_cuda_launches(const Backend& backend) {
+  return own<const cuda::CudaBackend>(backend, "launches of another backend")
+      .launches();
 }
 
 }  // namespace carat

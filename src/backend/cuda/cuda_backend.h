@@ -3,6 +3,7 @@
 #ifndef CARAT_BACKEND_CUDA_CUDA_BACKEND_H_
 #define CARAT_BACKEND_CUDA_CUDA_BACKEND_H_
 
+#include <cstdint>
 #include <memory>
 
 #include "backend/backend.h"
@@ -17,6 +18,11 @@ int cuda_device_count() noexcept;
 /// device or it fails, Error{kUnsupported} if its architecture is too old or
 /// this build has no code for it, Error{kOutOfMemory}.
 std::unique_ptr<Backend> make_cuda_backend(int device, int threads);
+
+/// How many kernels the operations of a backend of make_cuda_backend() have
+/// launched so far or will at the next submit(): tells whether operations were
+/// fused. Throws: Error{kInvalidArgument} for another backend.
+int64_t count_cuda_launches(const Backend& backend);
 
 }  // namespace carat
 

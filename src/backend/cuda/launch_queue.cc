@@ -115,6 +115,7 @@ void LaunchQueue::record(const void* kernel, const LaunchShape& shape,
                       shape.cluster,
                       static_cast<uint32_t>(offset),
                       static_cast<uint32_t>(bytes)});
+  ++launches_;
 }
 
 // A kernel gets more than 48 KB of shared memory only after asking. All kernels

@@ -61,7 +61,10 @@ class LaunchQueue {
   void take_back() {
     params_.resize(records_.back().params_offset);
     records_.pop_back();
+    --launches_;
   }
+  /// How many launches were ever noted and not taken back.
+  int64_t launches() const { return launches_; }
 
   /// Copies `bytes` of host data to the device ahead of this chunk's launches;
   /// returns where it will lie. `reserve` >= bytes: takes that much room, so
@@ -156,6 +159,7 @@ class LaunchQueue {
   std::vector<Graph> graphs_;
   uint64_t plays_ = 0;
   uint64_t flushes_ = 0;
+  int64_t launches_ = 0;
   std::unordered_map<const void*, int> shared_limits_;
   std::deque<Ticket> tickets_;
   std::vector<cudaEvent_t> free_events_;
