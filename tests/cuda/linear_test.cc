@@ -1,11 +1,9 @@
 // Linear layers on the GPU: within the bound that rounding to bf16 allows, and
 // the same bits for every number of rows.
-#include "tests/cuda/cuda_fixture.h"
+#include "tests/cuda/linear_fixture.h"
 
 namespace carat {
 namespace {
-
-constexpr float kUnit = 0x1p-8f;  // of bf16
 
 struct Case {
   QuantizedLayout layout;
@@ -19,30 +17,6 @@ const Case kCases[] = {
     {{2, 16, 0, true}, "q2_k"},    {{3, 16, 4, false}, "q3_k"},
     {{5, 32, 16, false}, "q5_0"},  {{8, 32, 0, false}, "no zero point"},
 };
-
-// Rows of norm 1 (a norm with weights of 1), as linear input.
-std::unique_ptr<LinearInput> normed_input(Backend& backend, const Floats& x,
-                                          int64_t rows, int64_t cols) {
-  const BackendMatrix matrix(backend, rows, cols, x);
-  const auto ones = backend.upload(Floats(static_cast<size_t>(cols), 1.0f));
-  auto input = backend.make_input(rows, cols);
-  backend.norm(matrix, vector_of(ones), 0, *input);
-  backend.wait(backend.submit());
-  return input;
-}
-
-Floats normed(const Floats& x, int64_t cols) {
-  Floats y = x;
-  for (size_t row = 0; row < x.size(); row += static_cast<size_t>(cols)) {
-    double sum = 0;
-    for (int64_t i = 0; i < cols; ++i) sum += double{x[row + i]} * x[row + i];
-    const double factor = 1 / std::sqrt(sum / static_cast<double>(cols));
-    for (int64_t i = 0; i < cols; ++i) {
-      y[row + i] = static_cast<float>(x[row + i] * factor);
-    }
-  }
-  return y;
-}
 
 Floats multiply(Backend& backend, const RandomWeights& source, const Floats& x,
                 int64_t rows) {
@@ -68,20 +42,9 @@ TEST_F(CudaLinear, StaysWithinTheBoundOfItsRoundings) {
       const Floats found = multiply(cuda(), source, x, rows);
       const Floats exact = normed(x, cols);
       for (int64_t t = 0; t < rows; ++t) {
-        for (int64_t n = 0; n < outputs; ++n) {
-          double sum = 0, bound = 0;
-          for (int64_t k = 0; k < cols; ++k) {
-            const double a = exact[t * cols + k];
-            const double w = source.weight(n * cols + k);
-            const double dw = source.rounding(n * cols + k);
-            sum += a * w;
-            // Rounding a, w, and at most 2^-14 of the largest partial sum.
-            bound += std::abs(a) * (dw + 1.01 * kUnit * (std::abs(w) + dw) +
-                                    0x1p-14 * std::abs(w));
-          }
-          ASSERT_NEAR(found[t * outputs + n], sum, bound)
-              << "row " << t << " output " << n;
-        }
+        SCOPED_TRACE("row " + std::to_string(t));
+        expect_within_bound(std::span(found).subspan(t * outputs, outputs),
+                            std::span(exact).subspan(t * cols, cols), source);
       }
     }
   }
