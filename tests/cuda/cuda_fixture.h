@@ -186,8 +186,9 @@ inline double relative_error(const Floats& found, const Floats& expected) {
   return std::sqrt(difference / size);
 }
 
-// What a linear input holds, seen through a matrix of ones on the diagonal.
-inline Floats seen(Backend& backend, const LinearInput& input) {
+// Ones on the diagonal of n x n.
+inline std::unique_ptr<PackedMatrix> pack_identity(Backend& backend,
+                                                   int64_t n) {
   class Identity : public WeightSource {
    public:
     explicit Identity(int64_t n) : WeightSource(n, n, {4, 32, 0, false}) {}
@@ -207,11 +208,19 @@ inline Floats seen(Backend& backend, const LinearInput& input) {
       for (int64_t i = 0; i < count; ++i) out[i * cols() + first + i] = 1;
     }
   };
-  const auto weight = backend.pack(Identity(input.cols()));
+  return backend.pack(Identity(n));
+}
+
+// What a linear input holds, seen through pack_identity() of its columns.
+inline Floats seen(Backend& backend, const LinearInput& input,
+                   const PackedMatrix& identity) {
   const BackendMatrix y(backend, input.rows, input.cols());
-  const LinearOutput output{weight.get(), y};
+  const LinearOutput output{&identity, y};
   backend.linear(input, {&output, 1});
   return y.values();
+}
+inline Floats seen(Backend& backend, const LinearInput& input) {
+  return seen(backend, input, *pack_identity(backend, input.cols()));
 }
 
 class CudaTest : public testing::Test {
