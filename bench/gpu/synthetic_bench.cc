@@ -1,19 +1,29 @@
 // Times prefill and decode of a Gemma 3 shape with random weights.
 //
-//   synthetic_bench [SHAPE [BACKEND [MODE...]]]
+//   synthetic_bench [--weights q4_0|mlx4] [--json FILE]
+//                   [SHAPE [BACKEND [MODE...]]]
 //
-// SHAPE: 270m, 1b, 4b, 12b or 27b. MODES: prefill, decode, sweep, ops; all by
-// default. Times are wall clock from the call until the device is done, host
-// included; medians.
+// SHAPE: 270m, 1b, 4b, 12b or 27b. MODE: prefill, decode or sweep, each of
+// several lengths and all of them by default; or one measurement,
+// prefill=TOKENS, prefill=TOKENS/CHUNK or decode=TOKENS. mlx4: groups of 64,
+// scale and bias in bf16. --json appends a line for each measurement to FILE.
+// Times are wall clock from the call until the device is done, host included;
+// medians.
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
+#include <cstdio>
 #include <functional>
+#include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "backend/registry.h"
 #include "bench/gpu/synthetic_checkpoint.h"
+#include "carat/error.h"
 #include "generate/prefill.h"
 #include "model/registry.h"
 
@@ -45,13 +55,23 @@ std::vector<int32_t> tokens_of(int64_t count) {
   return tokens;
 }
 
+struct Options {
+  std::string shape = "4b";
+  std::string backend = "cuda";
+  std::string weights = "q4_0";
+  std::string json_path;
+  std::vector<std::string> modes;
+};
+
 class Bench {
  public:
-  Bench(const SyntheticShape& shape, const std::string& backend)
-      : backend_(make_backend({.name = backend})) {
-    fmt::print("# {}, {}\n", shape.name, backend_->name());
+  Bench(const SyntheticShape& shape, const Options& options)
+      : options_(options), backend_(make_backend({.name = options.backend})) {
+    fmt::print("# {} {}, {}\n", shape.name, options.weights, backend_->name());
     const double seconds = seconds_of([&] {
-      const SyntheticCheckpoint checkpoint(shape);
+      const SyntheticCheckpoint checkpoint(
+          shape, options.weights == "mlx4" ? SyntheticWeights::kMlx4
+                                           : SyntheticWeights::kQ4_0);
       model_ = load_model(checkpoint, *backend_, {});
     });
     fmt::print("loaded {:.2f} GB of weights in {:.1f} s\n",
@@ -74,23 +94,24 @@ class Bench {
     }
   }
   void decode() {
-    for (const int64_t length : {16, 577, 4096}) {
-      KvSequence sequence(*cache_);
-      Workspace workspace(*backend_, model_->config());
-      const auto tokens = tokens_of(length);
-      prefill_chunked(*model_, workspace, sequence, tokens, 1024, {});
-      const int32_t token = 17;
-      const auto step = [&] {
-        prefill_chunked(*model_, workspace, sequence, {&token, 1}, 1024, {});
-      };
-      const double ms = median_ms(10, 60, step);
-      fmt::print("decode after {:5}: {:7.3f} ms, {:7.1f} tok/s\n", length, ms,
-                 1e3 / ms);
-      std::fflush(stdout);
-    }
+    for (const int64_t length : {16, 577, 4096}) time_decode(length);
   }
 
- private:
+  void time_decode(int64_t length) {
+    KvSequence sequence(*cache_);
+    Workspace workspace(*backend_, model_->config());
+    const auto tokens = tokens_of(length);
+    prefill_chunked(*model_, workspace, sequence, tokens, 1024, {});
+    const int32_t token = 17;
+    const auto step = [&] {
+      prefill_chunked(*model_, workspace, sequence, {&token, 1}, 1024, {});
+    };
+    const double ms = median_ms(10, 60, step);
+    fmt::print("decode after {:5}: {:7.3f} ms, {:7.1f} tok/s\n", length, ms,
+               1e3 / ms);
+    note("decode", length, 1, ms);
+  }
+
   void time_prefill(int64_t length, int64_t chunk) {
     const auto tokens = tokens_of(length);
     Workspace workspace(*backend_, model_->config());
@@ -104,31 +125,102 @@ class Bench {
         "workspace {:.1f} MB\n",
         length, chunk, ms, static_cast<double>(length) / ms * 1e3,
         static_cast<double>(workspace.bytes()) * 1e-6);
-    std::fflush(stdout);
+    note("prefill", length, chunk, ms);
   }
 
+ private:
+  void note(std::string_view pass, int64_t tokens, int64_t chunk, double ms) {
+    std::fflush(stdout);
+    if (options_.json_path.empty()) return;
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(
+        std::fopen(options_.json_path.c_str(), "a"), std::fclose);
+    if (!file) {
+      throw Error(ErrorCode::kNotFound,
+                  options_.json_path + ": cannot be written");
+    }
+    fmt::print(file.get(),
+               R"({{"kind": "pass", "engine": "carat", "weights": "{}", )"
+               R"("shape": "{}", "pass": "{}", "tokens": {}, "chunk": {}, )"
+               R"("ms": {:.4f}, "weight_bytes": {}}})"
+               "\n",
+               options_.weights, options_.shape, pass, tokens, chunk, ms,
+               model_->weight_bytes());
+  }
+
+  Options options_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<KvCache> cache_;
 };
 
-int run(int argc, char** argv) {
-  const std::string name = argc > 1 ? argv[1] : "4b";
-  const std::string backend = argc > 2 ? argv[2] : "cuda";
-  std::vector<std::string> modes(argv + std::min(argc, 3), argv + argc);
-  if (modes.empty()) modes = {"prefill", "decode", "sweep"};
-  for (const SyntheticShape& shape : kSyntheticShapes) {
-    if (shape.name != name) continue;
-    Bench bench(shape, backend);
-    for (const std::string& mode : modes) {
-      if (mode == "prefill") bench.prefill();
-      if (mode == "decode") bench.decode();
-      if (mode == "sweep") bench.sweep();
-    }
-    return 0;
+[[noreturn]] void refuse(const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, message);
+}
+
+int64_t parse_count(std::string_view text) {
+  int64_t value = 0;
+  const char* end = text.data() + text.size();
+  const auto [at, status] = std::from_chars(text.data(), end, value);
+  if (status != std::errc() || at != end || value < 1) {
+    refuse(fmt::format("'{}' is not a number of tokens", text));
   }
-  fmt::print(stderr, "shape '{}' is unknown\n", name);
-  return 2;
+  return value;
+}
+
+void run_mode(Bench& bench, std::string_view mode) {
+  const size_t equals = mode.find('=');
+  const std::string_view name = mode.substr(0, equals);
+  if (equals == mode.npos) {
+    if (name == "prefill") return bench.prefill();
+    if (name == "decode") return bench.decode();
+    if (name == "sweep") return bench.sweep();
+  } else {
+    const std::string_view counts = mode.substr(equals + 1);
+    const size_t slash = counts.find('/');
+    const int64_t tokens = parse_count(counts.substr(0, slash));
+    if (name == "decode") return bench.time_decode(tokens);
+    if (name == "prefill") {
+      return bench.time_prefill(
+          tokens, slash == counts.npos ? tokens
+                                       : parse_count(counts.substr(slash + 1)));
+    }
+  }
+  refuse(fmt::format("mode '{}' is unknown", mode));
+}
+
+Options parse(int argc, char** argv) {
+  Options options;
+  int place = 0;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument == "--weights" || argument == "--json") {
+      if (++i == argc) refuse(fmt::format("{}: a value is missing", argument));
+      (argument == "--json" ? options.json_path : options.weights) = argv[i];
+    } else if (place == 0) {
+      options.shape = argument;
+      ++place;
+    } else if (place == 1) {
+      options.backend = argument;
+      ++place;
+    } else {
+      options.modes.emplace_back(argument);
+    }
+  }
+  if (options.modes.empty()) options.modes = {"prefill", "decode", "sweep"};
+  if (options.weights != "q4_0" && options.weights != "mlx4") {
+    refuse(fmt::format("weights '{}' are unknown", options.weights));
+  }
+  return options;
+}
+
+void run(const Options& options) {
+  for (const SyntheticShape& shape : kSyntheticShapes) {
+    if (shape.name != options.shape) continue;
+    Bench bench(shape, options);
+    for (const std::string& mode : options.modes) run_mode(bench, mode);
+    return;
+  }
+  refuse(fmt::format("shape '{}' is unknown", options.shape));
 }
 
 }  // namespace
@@ -136,7 +228,8 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return carat::run(argc, argv);
+    carat::run(carat::parse(argc, argv));
+    return 0;
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 1;

@@ -1,4 +1,4 @@
-// Gemma 3 shapes with random Q4_0 weights: speed only.
+// Gemma 3 shapes with random 4-bit weights: speed only.
 #ifndef CARAT_BENCH_GPU_SYNTHETIC_CHECKPOINT_H_
 #define CARAT_BENCH_GPU_SYNTHETIC_CHECKPOINT_H_
 
@@ -27,10 +27,16 @@ inline constexpr SyntheticShape kSyntheticShapes[] = {
     {"27b", 5376, 62, 32, 16, 128, 21504, 1024, 8},
 };
 
-/// Every matrix reads the same random blocks; packing gives each its own copy.
+enum class SyntheticWeights {
+  kQ4_0,
+  kMlx4,  ///< groups of 64, scale and bias in bf16
+};
+
+/// Every matrix reads the same random codes; packing gives each its own copy.
 class SyntheticCheckpoint : public Checkpoint {
  public:
-  explicit SyntheticCheckpoint(const SyntheticShape& s) {
+  SyntheticCheckpoint(const SyntheticShape& s, SyntheticWeights weights)
+      : weights_(weights) {
     config_.model_type = "gemma3";
     config_.name = std::string("synthetic ") + s.name;
     config_.vocab_size = 262144;
@@ -43,7 +49,12 @@ class SyntheticCheckpoint : public Checkpoint {
     config_.query_pre_attn_scalar = static_cast<double>(s.head_dim);
     config_.embedding_scale = std::sqrt(static_cast<double>(s.hidden));
     config_.default_chunk_tokens = 128;
-    fill_blocks(config_.vocab_size * s.hidden / 32);
+    const int64_t most_codes = config_.vocab_size * s.hidden;
+    if (weights == SyntheticWeights::kQ4_0) {
+      fill_blocks(most_codes / kBlockCodes);
+    } else {
+      fill_groups(most_codes / kGroupCodes);
+    }
     ones_.assign(static_cast<size_t>(s.hidden), 1.0f);
     add_matrix("embed_tokens", config_.vocab_size, s.hidden);
     add_vector("norm", s.hidden);
@@ -82,20 +93,36 @@ class SyntheticCheckpoint : public Checkpoint {
   }
 
  private:
-  static constexpr int64_t kBlockBytes = 18;  // of Q4_0
+  static constexpr int64_t kBlockBytes = 18, kBlockCodes = 32;  // of Q4_0
+  static constexpr int64_t kGroupBytes = 32, kGroupCodes = 64;  // of MLX
+  static constexpr int64_t kBf16Bytes = 2;
 
-  void fill_blocks(int64_t count) {
-    blocks_.resize(static_cast<size_t>(count * kBlockBytes));
+  static void fill_random(std::vector<std::byte>& bytes, int64_t count) {
+    bytes.resize(static_cast<size_t>(count));
     uint64_t state = 88172645463325252ull;
-    for (size_t i = 0; i + 8 <= blocks_.size(); i += 8) {
+    for (size_t i = 0; i + 8 <= bytes.size(); i += 8) {
       state ^= state << 13;
       state ^= state >> 7;
       state ^= state << 17;
-      std::memcpy(&blocks_[i], &state, 8);
+      std::memcpy(&bytes[i], &state, 8);
     }
-    for (int64_t i = 0; i < count; ++i) {  // f16 scales of 0.004 to 0.008
-      auto* scale = &blocks_[static_cast<size_t>(i * kBlockBytes)];
-      scale[1] = std::byte{0x1c};
+  }
+  void fill_blocks(int64_t count) {
+    fill_random(codes_, count * kBlockBytes);
+    for (int64_t i = 0; i < count; ++i) {  // f16 scales of 0.004 to 0.005
+      codes_[static_cast<size_t>(i * kBlockBytes) + 1] = std::byte{0x1c};
+    }
+  }
+  void fill_groups(int64_t count) {
+    fill_random(codes_, count * kGroupBytes);
+    fill_random(scales_, count * kBf16Bytes);
+    biases_ = scales_;
+    for (size_t i = 0; i < scales_.size(); i += kBf16Bytes) {
+      // 0.004 to 0.008, and -8 times that.
+      scales_[i] |= std::byte{0x80};
+      scales_[i + 1] = std::byte{0x3b};
+      biases_[i] &= std::byte{0x7f};
+      biases_[i + 1] = std::byte{0xbd};
     }
   }
   void add(const std::string& name, RawTensor tensor) {
@@ -104,9 +131,25 @@ class SyntheticCheckpoint : public Checkpoint {
     tensors_.push_back(std::move(tensor));
   }
   void add_matrix(const std::string& name, int64_t rows, int64_t cols) {
-    const auto bytes = static_cast<size_t>(rows * cols / 32 * kBlockBytes);
-    add(name,
-        {name, Encoding::kQ4_0, {rows, cols}, std::span(blocks_).first(bytes)});
+    const auto first = [](const std::vector<std::byte>& all, int64_t bytes) {
+      return std::span(all).first(static_cast<size_t>(bytes));
+    };
+    if (weights_ == SyntheticWeights::kQ4_0) {
+      const int64_t blocks = rows * cols / kBlockCodes;
+      add(name, {name,
+                 Encoding::kQ4_0,
+                 {rows, cols},
+                 first(codes_, blocks * kBlockBytes)});
+      return;
+    }
+    const int64_t groups = rows * cols / kGroupCodes;
+    add(name, {name,
+               Encoding::kMlx4,
+               {rows, cols},
+               first(codes_, groups * kGroupBytes),
+               {static_cast<int>(kGroupCodes), Encoding::kBF16,
+                first(scales_, groups * kBf16Bytes),
+                first(biases_, groups * kBf16Bytes)}});
   }
   void add_vector(const std::string& name, int64_t size) {
     add(name, {name,
@@ -116,7 +159,8 @@ class SyntheticCheckpoint : public Checkpoint {
                    .first(static_cast<size_t>(size) * sizeof(float))});
   }
 
-  std::vector<std::byte> blocks_;
+  SyntheticWeights weights_;
+  std::vector<std::byte> codes_, scales_, biases_;
   std::vector<float> ones_;
   std::vector<RawTensor> tensors_;
   std::map<std::string, size_t, std::less<>> index_;
