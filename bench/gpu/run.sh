@@ -24,7 +24,8 @@ date -u +%F
 "$build/engine_test" --gtest_brief=1 --gtest_filter='*uda*'
 "$build/backend_test" --gtest_brief=1 --gtest_filter='RegistryTest.*'
 if command -v compute-sanitizer >/dev/null; then
-  some='CudaLinear.Several*:CudaOperations.AttentionAgrees*'
+  # Linear layers, heads and every kind of attention, a few times each.
+  some='CudaLinear.Several*:CudaLinear.Gated*:*CudaFus*'
   for tool in memcheck racecheck; do
     compute-sanitizer --tool "$tool" --error-exitcode 1 \
       "$build/cuda_test" --gtest_brief=1 --gtest_filter="$some" | tail -2
