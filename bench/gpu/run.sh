@@ -5,10 +5,12 @@
 #
 # Conformance, contract and golden tests, compute-sanitizer on a short run, then
 # single operations and whole passes of the 4B and 1B shapes with random weights,
-# beside the floors of this machine as PyTorch sees them (left out without it).
+# beside the floors of this machine and PyTorch in bf16, both left out without
+# PyTorch. Ends with one table of all of them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build/gpu}
+command="bench/gpu/run.sh${1:+ $1}"
 
 # What runs here works on token ids: neither tokenizer tables nor a hub.
 if [[ ! -f $build/build.ninja ]]; then
@@ -16,7 +18,8 @@ if [[ ! -f $build/build.ninja ]]; then
     -DCARAT_CLI=OFF -DCARAT_EXAMPLES=OFF -DCARAT_HUB=OFF -DCARAT_UTF8PROC=OFF
 fi
 ninja -C "$build" cuda_test model_test engine_test backend_test gpu_bench
-nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+device=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -1)
+echo "$device"
 date -u +%F
 
 "$build/cuda_test" --gtest_brief=1
@@ -34,11 +37,20 @@ else
   echo "compute-sanitizer is not there: left out"
 fi
 
-if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-  python3 bench/gpu/floors.py
-else
-  echo "PyTorch with CUDA is not there: no floors"
-fi
 "$build/op_bench"
-"$build/synthetic_bench" 4b cuda
-"$build/synthetic_bench" 1b cuda prefill decode
+results=$build/gpu-results.jsonl
+rm -f "$results"
+carat() { # SHAPE WEIGHTS MODE...
+  "$build/synthetic_bench" --json "$results" --weights "$2" "$1" cuda "${@:3}"
+}
+carat 4b q4_0 prefill decode sweep
+carat 4b mlx4 prefill=577 decode=577
+carat 1b q4_0 prefill decode sweep
+if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+  python3 bench/gpu/torch_peer.py --json "$results" ||
+    echo "PyTorch's times are left out from where it failed"
+  python3 bench/gpu/floors.py --json "$results"
+else
+  echo "PyTorch with CUDA is not there: neither floors nor peers"
+fi
+python3 bench/gpu/table.py "$results" --device "$device" --command "$command"
