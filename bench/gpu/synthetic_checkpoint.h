@@ -35,7 +35,9 @@ enum class SyntheticWeights {
 /// Every matrix reads the same random codes; packing gives each its own copy.
 class SyntheticCheckpoint : public Checkpoint {
  public:
-  SyntheticCheckpoint(const SyntheticShape& s, SyntheticWeights weights)
+  explicit SyntheticCheckpoint(
+      const SyntheticShape& s,
+      SyntheticWeights weights = SyntheticWeights::kQ4_0)
       : weights_(weights) {
     config_.model_type = "gemma3";
     config_.name = std::string("synthetic ") + s.name;

@@ -202,9 +202,9 @@ TEST_F(CudaLinear, GatedAgreesWithTheReferenceAndInBits) {
         return seen(backend, *out);
       };
       const Floats all = run(cuda(), most);
-      // bf16 of x, of weights twice and of the result, and a slope of the
-      // activation up to 1.13, for errors of one size and random sign.
-      EXPECT_LE(relative_error(all, run(reference(), most)), 2 * kUnit);
+      // bf16 of x, of weights up to three times and of the result, and a slope
+      // of the activation up to 1.13, for errors of one size and random sign.
+      EXPECT_LE(relative_error(all, run(reference(), most)), 2.25f * kUnit);
       for (const int64_t rows : {1, 9, 32, 33, 100}) {
         expect_same_bytes(run(cuda(), rows),
                           Floats(all.begin(), all.begin() + rows * hidden),

@@ -39,6 +39,7 @@ struct LinearPiece {
   WeightTiles weight;
   Rows out;
   int32_t first_tile = 0;  ///< tiles of 64 outputs before this piece
+  int32_t padding = 0;
 };
 
 /// linear_small: how a call is cut, and what that takes of shared memory.
@@ -60,11 +61,16 @@ struct LinearCall {
   int32_t rows = 0;
   int32_t is_silu = 0;
   ActivationSlab gated_out;
-  int32_t k_parts = 1;  ///< linear_wide: thread blocks that share a tile's K
-  Rows partials;        ///< and their sums: [slot][rows][N]
+  Rows partials;        ///< linear_wide: [slot][rows][N], the sums of
+  int32_t k_parts = 1;  ///< as many thread blocks, which share a tile's K
   int32_t parts = 1;    ///< linear_small: thread blocks that share a slice
   SmallLayout small;
 };
+// LaunchQueue::launch clears padding. What follows an array of structures GCC
+// 12 looks for in the array: there must be none.
+static_assert(sizeof(LinearCall) ==
+              sizeof(LinearPiece) * kMostPieces + 2 * sizeof(ActivationSlab) +
+                  sizeof(Rows) + sizeof(SmallLayout) + 6 * sizeof(int32_t));
 
 /// `bits` of a gated call whose two weights differ; linear_small alone.
 inline constexpr int kMixedBits = 0;

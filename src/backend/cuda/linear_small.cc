@@ -34,9 +34,10 @@ SmallLayout layout_of(const LinearCall& call, int halves, int tile_rows,
 }  // namespace
 
 // What gives the busiest multiprocessor the fewest ranges. A cluster costs
-// about one range.
+// about one range; where a thread block has a warp for each range, more than it
+// saves.
 int best_small_parts(const DeviceTraits& device, int slices, int ranges) {
-  if (!device.has_clusters) return 1;
+  if (!device.has_clusters || ranges <= kMostWarps) return 1;
   int best = 1;
   int64_t least = INT64_MAX;
   for (const int parts : {1, 2, 4, 8}) {

@@ -103,35 +103,29 @@ struct TilePart {
   }
 };
 
-// A short loop: unrolled, a warp would run through it once, waiting for its
-// instructions. kGroupSteps: steps that share a scale.
-template <int kBits, int kTiles, bool kBias, int kGroupSteps>
-__device__ __forceinline__ void multiply_steps(const uint8_t* weights,
-                                               int slice_bytes, int count,
-                                               uint32_t activations,
-                                               uint32_t zeros, int rows,
-                                               float (&sum)[kTiles][4]) {
-  const int lane = threadIdx.x % 32;
-  // Where this lane finds row `lane % 8` of each eight; zeros where none is.
+// The B fragments of one k tile after the other.
+template <int kTiles>
+struct TileRows {
   uint32_t address[kTiles][2];
   int stride[kTiles];
+
+  // A lane finds row `lane % 8` of each eight; zeros where none is.
+  __device__ __forceinline__ TileRows(uint32_t activations, uint32_t zeros,
+                                      int rows) {
+    const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int j = 0; j < kTiles; ++j) {
-    const int row = 8 * j + lane % 8;
-    stride[j] = row < rows ? rows * 128 : 0;
+    for (int j = 0; j < kTiles; ++j) {
+      const int row = 8 * j + lane % 8;
+      stride[j] = row < rows ? rows * 128 : 0;
 #pragma unroll
-    for (int pair = 0; pair < 2; ++pair) {
-      const int chunk = (4 * pair + lane / 8) ^ (row & 7);
-      address[j][pair] =
-          row < rows ? activations + row * 128 + chunk * 16 : zeros;
+      for (int pair = 0; pair < 2; ++pair) {
+        const int chunk = (4 * pair + lane / 8) ^ (row & 7);
+        address[j][pair] =
+            row < rows ? activations + row * 128 + chunk * 16 : zeros;
+      }
     }
   }
-  TilePart<kBits, kBias, kStepsPerTile / kGroupSteps> part;
-  part.load(weights);
-#pragma unroll 1
-  for (int i = 0; i < count; ++i) {
-    const auto present = part;
-    uint32_t b[kTiles][2][4];
+  __device__ __forceinline__ void load(uint32_t (&b)[kTiles][2][4]) {
 #pragma unroll
     for (int j = 0; j < kTiles; ++j) {
 #pragma unroll
@@ -140,6 +134,76 @@ __device__ __forceinline__ void multiply_steps(const uint8_t* weights,
         address[j][pair] += stride[j];
       }
     }
+  }
+};
+
+// kGroupSteps: steps that share a scale. A step waits for the one before it, so
+// the next tile is expanded step by step in between: with few warps on a
+// multiprocessor it is the length of this chain that counts.
+template <int kBits, int kTiles, bool kBias, int kGroupSteps>
+__device__ __forceinline__ void multiply_steps(const uint8_t* weights,
+                                               int slice_bytes, int count,
+                                               uint32_t activations,
+                                               uint32_t zeros, int rows,
+                                               float (&sum)[kTiles][4]) {
+  constexpr int kGroups = kStepsPerTile / kGroupSteps;
+  TilePart<kBits, kBias, kGroups> part[2];
+  uint32_t b[2][kTiles][2][4];
+  uint32_t a[kStepsPerTile][4];
+  TileRows<kTiles> tiles(activations, zeros, rows);
+  LaneScale scale;
+  const auto expand_step = [&](const auto& from, int s) {
+    if (s % kGroupSteps == 0) {
+      scale = scale_of<kBits, kBias>(from.scales[s / kGroupSteps],
+                                     from.biases[s / kGroupSteps]);
+    }
+    expand<kBits>(from.codes, s, scale, a[s]);
+  };
+  // Tile i: its activations are there, and the next one's codes.
+  const auto multiply = [&](int i, auto odd) {
+    constexpr int kOdd = decltype(odd)::value;
+    if (i + 2 < count) part[kOdd].load(weights + (i + 2) * slice_bytes);
+    if (i + 1 < count) tiles.load(b[1 - kOdd]);
+#pragma unroll
+    for (int s = 0; s < kStepsPerTile; ++s) {
+#pragma unroll
+      for (int j = 0; j < kTiles; ++j) {
+        mma_bf16(sum[j], a[s], b[kOdd][j][s / 2][2 * (s % 2)],
+                 b[kOdd][j][s / 2][2 * (s % 2) + 1]);
+      }
+      // Of the last tile: what no one will read.
+      expand_step(part[1 - kOdd], s);
+    }
+  };
+  part[0].load(weights);
+  tiles.load(b[0]);
+  part[1].load(weights + (count > 1 ? slice_bytes : 0));
+#pragma unroll
+  for (int s = 0; s < kStepsPerTile; ++s) expand_step(part[0], s);
+#pragma unroll 1
+  for (int i = 0; i < count; i += 2) {
+    multiply(i, std::integral_constant<int, 0>());
+    if (i + 1 < count) multiply(i + 1, std::integral_constant<int, 1>());
+  }
+}
+
+// The same in half the registers: where there are enough slices (gated), more
+// warps hide what one waits for. Unrolled, a warp would run through it once,
+// waiting for its instructions.
+template <int kBits, int kTiles, bool kBias, int kGroupSteps>
+__device__ __forceinline__ void multiply_short(const uint8_t* weights,
+                                               int slice_bytes, int count,
+                                               uint32_t activations,
+                                               uint32_t zeros, int rows,
+                                               float (&sum)[kTiles][4]) {
+  TileRows<kTiles> tiles(activations, zeros, rows);
+  TilePart<kBits, kBias, kStepsPerTile / kGroupSteps> part;
+  part.load(weights);
+#pragma unroll 1
+  for (int i = 0; i < count; ++i) {
+    const auto present = part;
+    uint32_t b[kTiles][2][4];
+    tiles.load(b);
     if (i + 1 < count) weights += slice_bytes;
     part.load(weights);
     LaneScale scale;
@@ -160,16 +224,19 @@ __device__ __forceinline__ void multiply_steps(const uint8_t* weights,
   }
 }
 
-template <int kBits, int kTiles>
+template <int kBits, int kTiles, bool kGated>
 __device__ __forceinline__ void multiply_range(const WeightTiles& weight,
                                                const uint8_t* weights,
                                                int count, uint32_t activations,
                                                uint32_t zeros, int rows,
                                                float (&sum)[kTiles][4]) {
   const auto run = [&](auto bias, auto steps) {
-    multiply_steps<kBits, kTiles, decltype(bias)::value,
-                   decltype(steps)::value>(weights, weight.slice_bytes, count,
-                                           activations, zeros, rows, sum);
+    constexpr bool kBias = decltype(bias)::value;
+    constexpr int kGroupSteps = decltype(steps)::value;
+    const auto multiply =
+        kGated ? multiply_short<kBits, kTiles, kBias, kGroupSteps>
+               : multiply_steps<kBits, kTiles, kBias, kGroupSteps>;
+    multiply(weights, weight.slice_bytes, count, activations, zeros, rows, sum);
   };
   const std::integral_constant<int, 1> one;
   const std::integral_constant<int, 2> two;
@@ -295,8 +362,8 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
     if (round == 0 && call.parts > 1) cluster_wait();  // all have started
     if (count == 0) continue;
     float sum[kTiles][4] = {};
-    multiply_range<kBits, kTiles>(weight, weights, count, activations, zeros,
-                                  rows, sum);
+    multiply_range<kBits, kTiles, kGated>(weight, weights, count, activations,
+                                          zeros, rows, sum);
     float* to = partials + (half * layout.ranges + range) * kPartial;
     const uint32_t remote = cluster_address(shared_address(to), 0);
 #pragma unroll
@@ -324,12 +391,17 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
                               rows);
 }
 
+// Thread blocks for which a multiprocessor keeps registers.
+template <int kTiles, bool kGated>
+inline constexpr int kResident = kTiles > 1 ? 2
+                                 : kGated   ? 3
+                                            : 4;
+
 template <int kBits, int kTiles, bool kGated>
 __global__ __launch_bounds__(
     32 * kMostWarps * (kGated ? 2 : 1),
-    (kTiles == 1 ? 6 : 4) /
-        (kGated ? 2 : 1)) void linear_small_kernel(const __grid_constant__
-                                                       LinearCall call) {
+    kResident<kTiles, kGated>) void linear_small_kernel(const __grid_constant__
+                                                            LinearCall call) {
   extern __shared__ __align__(128) uint8_t shared[];
   let_next_start();
   if (call.parts > 1) cluster_arrive_started();
