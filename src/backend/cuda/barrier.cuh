@@ -61,6 +61,23 @@ __device__ __forceinline__ void bulk_copy(uint32_t to, const void* from,
       : "memory");
 }
 
+// For what is read once: the L2 cache drops it before anything else.
+__device__ __forceinline__ uint64_t evict_first_policy() {
+  uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0;"
+               : "=l"(policy));
+  return policy;
+}
+__device__ __forceinline__ void bulk_copy(uint32_t to, const void* from,
+                                          int bytes, uint32_t barrier,
+                                          uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(to),
+      "l"(from), "r"(bytes), "r"(barrier), "l"(policy)
+      : "memory");
+}
+
 }  // namespace carat::cuda
 
 #endif  // CARAT_BACKEND_CUDA_BARRIER_CUH_

@@ -11,6 +11,7 @@
 #include "backend/cuda/device_memory.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/launch_queue.h"
+#include "backend/cuda/linear_wide_plan.h"
 #include "backend/cuda/packing.h"
 #include "backend/shape_checks.h"
 #include "base/checked.h"
@@ -73,7 +74,8 @@ class CudaBackend : public Backend {
       : name_(std::move(name)),
         traits_(traits),
         pool_(threads),
-        queue_(std::make_shared<LaunchQueue>(device, traits.overlaps)) {}
+        queue_(std::make_shared<LaunchQueue>(device, traits.overlaps)),
+        wide_plans_(traits, kMostPartialBytes) {}
 
   std::string name() const override { return name_; }
   int threads() const override { return pool_.size(); }
@@ -466,14 +468,13 @@ class CudaBackend : public Backend {
   void launch_linear(LinearCall call, int bits, bool gated) {
     if (call.rows >= kWideRows && traits_.has_wgmma && bits != kMixedBits &&
         wide_supports(call)) {
-      const WideSplit split = plan_wide_split(traits_, call, gated);
-      if (split.parts > 1 && split.partial_bytes <= kMostPartialBytes) {
-        call.k_parts = split.parts;
-        call.partials = {fit_partials(split.partial_bytes),
+      const WidePlan plan = wide_plans_.of(call, gated);
+      if (plan.k_parts > 1) {
+        call.partials = {fit_partials(plan.partial_bytes),
                          round_up(call.pieces[0].weight.rows, 4)};
       }
       const JoinCall join =
-          launch_linear_wide(*queue_, traits_, call, bits, gated);
+          launch_linear_wide(*queue_, traits_, call, plan, bits, gated);
       last_join_ = just_noted(join);
     } else {
       launch_linear_small(*queue_, traits_, call, bits, gated);
@@ -541,6 +542,7 @@ class CudaBackend : public Backend {
   DeviceTraits traits_;
   ThreadPool pool_;
   std::shared_ptr<LaunchQueue> queue_;
+  WidePlans wide_plans_;
   DeviceMemory partials_;
   AppendLog appended_;
   Last<HeadsCall> last_heads_ = {};

@@ -81,14 +81,13 @@ void launch_linear_small(LaunchQueue& queue, const DeviceTraits& device,
 /// Whether the wide kernels take the weights of a call: of groups of this size,
 /// and all of them with biases or none.
 bool wide_supports(const LinearCall& call);
-/// In how many parts launch_linear_wide had better split K, 1: in none; and the
-/// bytes of partial sums that `call.partials` then needs room for.
-struct WideSplit {
-  int parts = 1;
-  int64_t partial_bytes = 0;
+/// How launch_linear_wide cuts a call: into works of `width` rows of two tiles,
+/// and of one of `k_parts` parts of their K.
+struct WidePlan {
+  int width = 0;
+  int k_parts = 1;
+  int64_t partial_bytes = 0;  ///< what `call.partials` needs room for
 };
-WideSplit plan_wide_split(const DeviceTraits& device, const LinearCall& call,
-                          bool gated);
 /// out = partials[0] + partials[1] + ..., in this order.
 struct JoinCall {
   Rows partials;  ///< [slots][rows][cols], rows of `stride`, a multiple of 4
@@ -100,7 +99,8 @@ struct JoinCall {
 /// wgmma; for many rows. Returns the join that it launched last, if any (slots
 /// 0: none): who reads the output next may take that back and do it himself.
 JoinCall launch_linear_wide(LaunchQueue& queue, const DeviceTraits& device,
-                            LinearCall call, int bits, bool gated);
+                            LinearCall call, const WidePlan& plan, int bits,
+                            bool gated);
 
 // --- rows.cu ---
 

@@ -8,10 +8,9 @@
 // every range of k the sum is added to the total, in ascending order: the bits
 // are those of linear_small, whatever kWidth is (docs/numerics-cuda.md).
 //
-// Split: where outputs and rows are few and K is long, thread blocks share the
-// K of a tile. Each but the first leaves the sum of every range of its own
-// behind, the first its total; a join adds them in ascending order: the
-// same bits.
+// Where outputs and rows are few and K is long, thread blocks share the K of a
+// tile. Each but the first leaves the sum of every range of its own behind, the
+// first its total; a join adds them in ascending order: the same bits.
 //
 // Gated: the rows g of each fragment are gates, the rows g + 8 the ups of the
 // same outputs, so both meet in one thread and their product is stored as bf16.
@@ -33,12 +32,12 @@ namespace carat::cuda {
 #ifdef CARAT_WIDE_DEVICE
 
 // y as f32: lane 4 g + q holds outputs g and g + 8 of rows 8 j + 2 q and the
-// next.
+// next. Spoils the sums.
 template <int kWidth>
 __device__ __forceinline__ void store_plain(const LinearCall& call,
                                             const Rows& out,
                                             const WideTile& tile, int first_row,
-                                            const float (&total)[kWidth / 2]) {
+                                            float (&sums)[kWidth / 2]) {
   const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
   const int n = tile.tile * kTileRows + threadIdx.x % 128 / 32 * kSliceRows + g;
   // Rows to store of outputs n and n + 8, counted from this lane's first.
@@ -49,35 +48,25 @@ __device__ __forceinline__ void store_plain(const LinearCall& call,
     end[side] = n + 8 * side < tile.piece->weight.rows ? rows : 0;
   }
   float* to = out.data + (first_row + 2 * q) * out.stride + n;
-  float value[kWidth / 2];
 #pragma unroll
   for (int i = 0; i < kWidth / 2; ++i) {
-    value[i] = __fmul_rn(total[i], kSumFactor);
+    sums[i] = __fmul_rn(sums[i], kSumFactor);
   }
-  pin(value);  // else each product goes behind a branch of its own
+  pin(sums);  // else each product goes behind a branch of its own
 #pragma unroll
   for (int j = 0; j < kWidth / 8; ++j) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int row = 8 * j + (i & 1), side = i >> 1;
-      if (row < end[side]) to[row * out.stride + 8 * side] = value[4 * j + i];
+      if (row < end[side]) to[row * out.stride + 8 * side] = sums[4 * j + i];
     }
   }
 }
 
-// Split: the sum of a range, or of the first part (-1), for a join.
-template <int kWidth>
-__device__ __forceinline__ void leave_range(const LinearCall& call,
-                                            const WideTile& own, int group,
-                                            int row, int range,
-                                            const float (&sum)[kWidth / 2]) {
-  // An odd last tile comes twice.
-  if (group == 1 && own.tile % 2 == 0) return;
-  const int slot = range < 0 ? 0 : range - WideWork::first_range(call, 1) + 1;
-  const Rows out = {
-      call.partials.data + int64_t{slot} * call.rows * call.partials.stride,
-      call.partials.stride};
-  store_plain<kWidth>(call, out, own, row, sum);
+// Where K is shared: room for a sum that a join adds.
+__device__ __forceinline__ Rows slot_of(const LinearCall& call, int slot) {
+  return {call.partials.data + int64_t{slot} * call.rows * call.partials.stride,
+          call.partials.stride};
 }
 
 __device__ __forceinline__ uint32_t transposed(uint32_t pair) {
@@ -114,144 +103,145 @@ __device__ __forceinline__ void store_gated(const LinearCall& call, int tile,
   }
 }
 
-// A warpgroup that multiplies. While a k tile is multiplied, the next one's
-// codes, which lie in registers, are expanded, and those after it are fetched;
-// a stage is given back once the tensor cores have read it, a tile later. What
-// bounds it beside the tensor cores is the number of instructions: while they
-// are busy, one takes two cycles. So a block is unrolled.
-template <int kBits, int kWidth, bool kGated, bool kBias, bool kSplit>
-__device__ void multiply(const LinearCall& call, const Ring& ring,
-                         const uint8_t* stages, int works, int columns) {
+// A warpgroup that multiplies one work. While a k tile is multiplied, the next
+// one's codes, which lie in registers, are expanded, and those after it are
+// fetched; a stage is given back once the tensor cores have read it, a tile
+// later. What bounds it beside the tensor cores is the number of instructions:
+// while they are busy, one takes two cycles. So a block is unrolled. `parity`
+// is that of the present block's first stage.
+template <int kBits, int kWidth, bool kGated, bool kBias>
+__device__ __forceinline__ void multiply(const LinearCall& call,
+                                         const Ring& ring,
+                                         const uint8_t* stages,
+                                         const WideWork& place, int& parity) {
   constexpr WideRing kRing = kWideRing<kBits, kWidth>;
   // Where registers suffice, before the codes there are expanded.
-  constexpr bool kLoadsEarly = !kGated && kWidth <= 104;
+  constexpr bool kLoadsEarly = kWidth <= (kGated ? 40 : 104);
   const int group = threadIdx.x / 128, warp = threadIdx.x % 128 / 32;
   const int slice = kGated ? 2 * group + warp / 2 : warp;
   const uint64_t activations = wgmma_descriptor(ring.stages);
   const int range_length = range_tiles(call.input.k_tiles);
-  int parity = 0;  // of the present block's first stage
-  for (int work = blockIdx.x; work < works; work += gridDim.x) {
-    const WideWork place = WideWork::at<kWidth, kSplit>(call, work, columns);
-    const int pair = place.pair, row = place.row;
-    const WideTile own = wide_tile<kGated>(call, pair, kGated ? 0 : group);
-    float total[kWidth / 2], sum[kWidth / 2];
-    Fragments a[2];
-    TileExpander<kBits, kGated, kBias> next;
-    next.take_side(warp % 2);
-    const uint8_t* weights = stages + kWidth * 128;
-    next.tile[0].place(own.piece->weight,
-                       weights + (kGated ? 0 : group * kRing.weight_bytes),
+  const int pair = place.pair, row = place.row;
+  const WideTile own = wide_tile<kGated>(call, pair, kGated ? 0 : group);
+  float total[kWidth / 2], sum[kWidth / 2];
+  Fragments a[2];
+  TileExpander<kBits, kGated, kBias> next;
+  next.take_side(warp % 2);
+  const uint8_t* weights = stages + kWidth * 128;
+  next.tile[0].place(own.piece->weight,
+                     weights + (kGated ? 0 : group * kRing.weight_bytes), slice,
+                     next.side);
+  if constexpr (kGated) {
+    next.tile[1].place(call.pieces[1].weight, weights + kRing.weight_bytes,
                        slice, next.side);
-    if constexpr (kGated) {
-      next.tile[1].place(call.pieces[1].weight, weights + kRing.weight_bytes,
-                         slice, next.side);
+  }
+
+  // k tile `t` of the block, or one of the next.
+  const auto wait_for = [&](int t) {
+    barrier_wait(ring.full + 8 * (t % kRing.stages),
+                 parity ^ (t / kRing.stages & 1));
+  };
+  const auto is_there = [&](int t) {
+    return barrier_test(ring.full + 8 * (t % kRing.stages),
+                        parity ^ (t / kRing.stages & 1));
+  };
+  const auto fetch = [&](auto& to, int t, bool is_known_there) {
+    if (!is_known_there) wait_for(t);
+    to.load(t % kRing.stages * kRing.stage_bytes);
+  };
+  // Each lane for itself: after wgmma the compiler leaves __syncwarp out, and
+  // without it nothing orders the others' reads before one lane's arrival.
+  const auto release = [&](int t) {
+    barrier_arrive(ring.empty + 8 * (t % kRing.stages));
+  };
+  // Starts tile `t`, and waits for the one before it.
+  const auto start = [&](Fragments& from, int t, bool is_first) {
+    const uint64_t b =
+        activations + t % kRing.stages * (kRing.stage_bytes / 16);
+    pin(from);
+    wgmma_fence();
+#pragma unroll
+    for (int s = 0; s < kStepsPerTile; ++s) {
+      Wgmma<kWidth>::step(sum, from[s], b + 2 * s, t + s > 0 || !is_first);
     }
+    wgmma_commit();
+    wgmma_wait<1>();
+    if (t > 0) {
+      release(t - 1);
+    } else if (!is_first) {
+      release(kBlockTiles - 1);
+    }
+  };
+  const auto store = [&](float(&sums)[kWidth / 2], const Rows& out) {
+    // An odd last tile comes twice.
+    if (2 * pair + group >= call.tile_count) return;
+    store_plain<kWidth>(call, out, own, row, sums);
+  };
+  const auto finish_range = [&](int range, int left) {
+    wgmma_wait<0>();
+    pin(sum);
+    release(min(left, kBlockTiles) - 1);
+    // What a short block leaves out.
+    for (int t = left; t < kBlockTiles; ++t) {
+      wait_for(t);
+      release(t);
+    }
+    if constexpr (!kGated) {
+      if (place.begin > 0) {
+        store(sum, slot_of(call, range - WideCut::first_range(call, 1) + 1));
+        return;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kWidth / 2; ++i) {
+      total[i] = __fadd_rn(total[i], sum[i]);
+    }
+  };
 
-    // k tile `t` of the block, or one of the next.
-    const auto wait_for = [&](int t) {
-      barrier_wait(ring.full + 8 * (t % kRing.stages),
-                   parity ^ (t / kRing.stages & 1));
-    };
-    const auto is_there = [&](int t) {
-      return barrier_test(ring.full + 8 * (t % kRing.stages),
-                          parity ^ (t / kRing.stages & 1));
-    };
-    const auto fetch = [&](auto& to, int t, bool is_known_there) {
-      if (!is_known_there) wait_for(t);
-      to.load(t % kRing.stages * kRing.stage_bytes);
-    };
-    // Each lane for itself: after wgmma the compiler leaves __syncwarp out, and
-    // without it nothing orders the others' reads before one lane's arrival.
-    const auto release = [&](int t) {
-      barrier_arrive(ring.empty + 8 * (t % kRing.stages));
-    };
-    // Starts tile `t`, and waits for the one before it.
-    const auto start = [&](Fragments& from, int t, bool is_first) {
-      const uint64_t b =
-          activations + t % kRing.stages * (kRing.stage_bytes / 16);
-      pin(from);
-      wgmma_fence();
+  // -0 + x is x: the first range is the total as it is.
 #pragma unroll
-      for (int s = 0; s < kStepsPerTile; ++s) {
-        Wgmma<kWidth>::step(sum, from[s], b + 2 * s, t + s > 0 || !is_first);
-      }
-      wgmma_commit();
-      wgmma_wait<1>();
-      if (t > 0) {
-        release(t - 1);
-      } else if (!is_first) {
-        release(kBlockTiles - 1);
-      }
-    };
-    const auto finish_range = [&](int range, int left) {
-      wgmma_wait<0>();
-      pin(sum);
-      release(min(left, kBlockTiles) - 1);
-      // What a short block leaves out.
-      for (int t = left; t < kBlockTiles; ++t) {
-        wait_for(t);
-        release(t);
-      }
-      if constexpr (kSplit) {
-        if (place.begin > 0) {
-          leave_range<kWidth>(call, own, group, row, range, sum);
-          return;
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < kWidth / 2; ++i) {
-        total[i] = __fadd_rn(total[i], sum[i]);
-      }
-    };
-
-    // -0 + x is x: the first range is the total as it is.
-#pragma unroll
-    for (int i = 0; i < kWidth / 2; ++i) total[i] = -0.0f;
-    fetch(next, 0, false);
-    next.expand(a[0]);
-    if (place.begin + 1 < place.end) fetch(next, 1, false);
+  for (int i = 0; i < kWidth / 2; ++i) total[i] = -0.0f;
+  fetch(next, 0, false);
+  next.expand(a[0]);
+  if (place.begin + 1 < place.end) fetch(next, 1, false);
 #pragma unroll 1
-    for (int kt = place.begin; kt < place.end; kt += kBlockTiles) {
-      const int left = place.end - kt;
-      const bool is_first = kt % range_length == 0;
+  for (int kt = place.begin; kt < place.end; kt += kBlockTiles) {
+    const int left = place.end - kt;
+    const bool is_first = kt % range_length == 0;
 #pragma unroll
-      for (int t = 0; t < kBlockTiles; ++t) {
-        // Asked before, known after: the answer takes a while.
-        const bool is_next_there = t + 2 < left && is_there(t + 2);
-        start(a[t % 2], t, is_first);
-        if (t + 1 >= left) break;
-        if constexpr (kLoadsEarly) {
-          auto later = next;
-          if (t + 2 < left) fetch(later, t + 2, is_next_there);
-          next.expand(a[(t + 1) % 2]);
-          next = later;
-        } else {
-          next.expand(a[(t + 1) % 2]);
-          if (t + 2 < left) fetch(next, t + 2, is_next_there);
-        }
+    for (int t = 0; t < kBlockTiles; ++t) {
+      // Asked before, known after: the answer takes a while.
+      const bool is_next_there = t + 2 < left && is_there(t + 2);
+      start(a[t % 2], t, is_first);
+      if (t + 1 >= left) break;
+      if constexpr (kLoadsEarly) {
+        auto later = next;
+        if (t + 2 < left) fetch(later, t + 2, is_next_there);
+        next.expand(a[(t + 1) % 2]);
+        next = later;
+      } else {
+        next.expand(a[(t + 1) % 2]);
+        if (t + 2 < left) fetch(next, t + 2, is_next_there);
       }
-      if ((kt + kBlockTiles) % range_length == 0 || left <= kBlockTiles) {
-        finish_range(kt / range_length, left);
-      }
-      if (kBlockTiles / kRing.stages % 2 != 0) parity ^= 1;
     }
-    if constexpr (kSplit) {
-      if (place.begin == 0)
-        leave_range<kWidth>(call, own, group, row, -1, total);
-    } else if constexpr (kGated) {
-      const int chunk = 4 * group + warp;
-      call.is_silu != 0
-          ? store_gated<kWidth, true>(call, pair, chunk, row, total)
-          : store_gated<kWidth, false>(call, pair, chunk, row, total);
-    } else if (2 * pair + group < call.tile_count) {
-      store_plain<kWidth>(call, own.piece->out, own, row, total);
+    if ((kt + kBlockTiles) % range_length == 0 || left <= kBlockTiles) {
+      finish_range(kt / range_length, left);
     }
+    if (kBlockTiles / kRing.stages % 2 != 0) parity ^= 1;
+  }
+  if constexpr (kGated) {
+    const int chunk = 4 * group + warp;
+    call.is_silu != 0
+        ? store_gated<kWidth, true>(call, pair, chunk, row, total)
+        : store_gated<kWidth, false>(call, pair, chunk, row, total);
+  } else if (place.begin == 0) {
+    store(total, call.k_parts > 1 ? slot_of(call, 0) : own.piece->out);
   }
 }
 
 #endif  // CARAT_WIDE_DEVICE
 
-template <int kBits, int kWidth, bool kGated, bool kBias, bool kSplit = false>
+template <int kBits, int kWidth, bool kGated, bool kBias>
 __global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
     const __grid_constant__ LinearCall call) {
 #ifdef CARAT_WIDE_DEVICE
@@ -270,23 +260,26 @@ __global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
   }
   __syncthreads();
   let_next_start();
-  const int pairs = kGated ? call.tile_count : (call.tile_count + 1) / 2;
-  const int columns = (call.rows + kWidth - 1) / kWidth;
-  const int works = pairs * columns * (kSplit ? call.k_parts : 1);
   if (threadIdx.x >= kMultiplyThreads) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
     if (threadIdx.x == kMultiplyThreads) {
-      fill_ring<kBits, kWidth, kGated, kSplit, true>(call, ring, works,
-                                                     columns);
+      fill_ring<kBits, kWidth, kGated, true, false>(call, ring);
     } else if (threadIdx.x == kMultiplyThreads + 32) {
-      fill_ring<kBits, kWidth, kGated, kSplit, false>(call, ring, works,
-                                                      columns);
+      if (WideCut(call, kWidth, kGated).columns <= kFewColumns) {
+        fill_ring<kBits, kWidth, kGated, false, true>(call, ring);
+      } else {
+        fill_ring<kBits, kWidth, kGated, false, false>(call, ring);
+      }
     }
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
     wait_for_previous();
-    multiply<kBits, kWidth, kGated, kBias, kSplit>(
-        call, ring, shared + kBarrierBytes, works, columns);
+    const WideCut cut(call, kWidth, kGated);
+    int parity = 0;
+    for (int work = blockIdx.x; work < cut.works; work += gridDim.x) {
+      multiply<kBits, kWidth, kGated, kBias>(call, ring, shared + kBarrierBytes,
+                                             cut.at(call, work), parity);
+    }
   }
 #endif
 }
@@ -295,12 +288,16 @@ __global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
 template <int kBits, bool kGated, bool kBias>
 WideKernel wide_kernel_of(int width) {
   switch (width) {
+    case 24:
+      return linear_wide_kernel<kBits, 24, kGated, kBias>;
+    case 32:
+      return linear_wide_kernel<kBits, 32, kGated, kBias>;
     case 48:
       return linear_wide_kernel<kBits, 48, kGated, kBias>;
     case 64:
       return linear_wide_kernel<kBits, 64, kGated, kBias>;
-    case 80:
-      return linear_wide_kernel<kBits, 80, kGated, kBias>;
+    case 72:
+      return linear_wide_kernel<kBits, 72, kGated, kBias>;
     case 104:
       return linear_wide_kernel<kBits, 104, kGated, kBias>;
     case 128:

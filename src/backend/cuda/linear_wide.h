@@ -37,13 +37,40 @@ using WideKernel = void (*)(LinearCall);
 WideKernel wide_kernel_4(int width, bool gated, bool has_bias);
 WideKernel wide_kernel_8(int width, bool gated, bool has_bias);
 
-/// The same with K split among thread blocks; plain outputs alone.
-inline constexpr int kSplitWidth = 64;
-WideKernel split_kernel_4(bool has_bias);
-WideKernel split_kernel_8(bool has_bias);
-
 /// The widths there are kernels for.
-inline constexpr int kWidths[] = {48, 64, 80, 104, 128, 152, 160};
+inline constexpr int kWidths[] = {24, 32, 48, 64, 72, 104, 128, 152, 160};
+
+/// What a thread block does at a time.
+struct WideWork {
+  int pair, row;   ///< two tiles of 64 outputs, or a gate and an up; first row
+  int begin, end;  ///< k tiles: all, or some ranges of them
+};
+
+/// The works of a call, numbered.
+struct WideCut {
+  int width, columns, works;
+
+  CARAT_HOST_DEVICE constexpr WideCut(const LinearCall& call, int width_,
+                                      bool gated)
+      : width(width_),
+        columns((call.rows + width - 1) / width),
+        works((gated ? call.tile_count : (call.tile_count + 1) / 2) * columns *
+              call.k_parts) {}
+
+  CARAT_HOST_DEVICE constexpr WideWork at(const LinearCall& call,
+                                          int work) const {
+    const int tile = work / call.k_parts, part = work % call.k_parts;
+    const int length = range_tiles(call.input.k_tiles);
+    const int end = length * first_range(call, part + 1);
+    return {tile / columns, tile % columns * width,
+            length * first_range(call, part),
+            end < call.input.k_tiles ? end : call.input.k_tiles};
+  }
+  static CARAT_HOST_DEVICE constexpr int first_range(const LinearCall& call,
+                                                     int part) {
+    return range_count(call.input.k_tiles) * part / call.k_parts;
+  }
+};
 
 }  // namespace carat::cuda
 

@@ -13,9 +13,4 @@ WideKernel wide_kernel_4(int width, bool gated, bool has_bias) {
                   : wide_kernel_of<4, false, false>(width);
 }
 
-WideKernel split_kernel_4(bool has_bias) {
-  return has_bias ? linear_wide_kernel<4, kSplitWidth, false, true, true>
-                  : linear_wide_kernel<4, kSplitWidth, false, false, true>;
-}
-
 }  // namespace carat::cuda

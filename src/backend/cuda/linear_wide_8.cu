@@ -13,9 +13,4 @@ WideKernel wide_kernel_8(int width, bool gated, bool has_bias) {
                   : wide_kernel_of<8, false, false>(width);
 }
 
-WideKernel split_kernel_8(bool has_bias) {
-  return has_bias ? linear_wide_kernel<8, kSplitWidth, false, true, true>
-                  : linear_wide_kernel<8, kSplitWidth, false, false, true>;
-}
-
 }  // namespace carat::cuda

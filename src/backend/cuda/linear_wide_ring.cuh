@@ -45,6 +45,9 @@ __device__ __forceinline__ WideTile wide_tile(const LinearCall& call, int pair,
 template <int kBits, int kWidth>
 inline constexpr WideRing kWideRing(kBits, kWidth);
 
+// Thread blocks that read the same weights at about the same time.
+constexpr int kFewColumns = 4;
+
 // Where the ring lies in shared memory; a stage has a barrier of each kind.
 struct Ring {
   uint32_t full;  // barriers, 8 bytes apart
@@ -52,46 +55,22 @@ struct Ring {
   uint32_t stages;
 };
 
-// What a thread block does next: a tile, or some ranges of its K.
-struct WideWork {
-  int pair, row;   // two tiles of 64 outputs, the first row
-  int begin, end;  // k tiles
-
-  template <int kWidth, bool kSplit>
-  static __device__ __forceinline__ WideWork at(const LinearCall& call,
-                                                int work, int columns) {
-    WideWork result;
-    const int tile = kSplit ? work / call.k_parts : work;
-    result.pair = tile / columns;
-    result.row = tile % columns * kWidth;
-    result.begin = 0;
-    result.end = call.input.k_tiles;
-    if constexpr (kSplit) {
-      const int part = work % call.k_parts;
-      const int length = range_tiles(call.input.k_tiles);
-      result.begin = length * first_range(call, part);
-      result.end = min(result.end, length * first_range(call, part + 1));
-    }
-    return result;
-  }
-  static __device__ __forceinline__ int first_range(const LinearCall& call,
-                                                    int part) {
-    return range_count(call.input.k_tiles) * part / call.k_parts;
-  }
-};
-
 // One thread: keeps the stages filled with rows of activations, or with
 // weights; these do not depend on the kernels before. Where a block is short,
-// its other stages pass empty, so that every block begins at the first.
-template <int kBits, int kWidth, bool kGated, bool kSplit, bool kRows>
-__device__ void fill_ring(const LinearCall& call, const Ring& ring, int works,
-                          int columns) {
+// its other stages pass empty, so that every block begins at the first. kOnce:
+// weights that come once a pass had better not drive out of the L2 cache what
+// comes again: activations, partial sums, and the kernels' instructions.
+template <int kBits, int kWidth, bool kGated, bool kRows, bool kOnce>
+__device__ void fill_ring(const LinearCall& call, const Ring& ring) {
   constexpr WideRing kRing = kWideRing<kBits, kWidth>;
   const int64_t row_step = int64_t{call.input.capacity} * 128;
+  const WideCut cut(call, kWidth, kGated);
+  uint64_t policy = 0;
+  if (kOnce) policy = evict_first_policy();
   int stage = 0, parity = 1;
   if (kRows) wait_for_previous();
-  for (int work = blockIdx.x; work < works; work += gridDim.x) {
-    const WideWork own = WideWork::at<kWidth, kSplit>(call, work, columns);
+  for (int work = blockIdx.x; work < cut.works; work += gridDim.x) {
+    const WideWork own = cut.at(call, work);
     const uint8_t* x =
         call.input.data + own.begin * row_step + int64_t{own.row} * 128;
     const int x_bytes = min(kWidth, call.input.capacity - own.row) * 128;
@@ -119,8 +98,12 @@ __device__ void fill_ring(const LinearCall& call, const Ring& ring, int works,
         barrier_expect(barrier, bytes[0] + bytes[1]);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          bulk_copy(to + kWidth * 128 + half * kRing.weight_bytes,
-                    weights[half], bytes[half], barrier);
+          const uint32_t at = to + kWidth * 128 + half * kRing.weight_bytes;
+          if constexpr (kOnce) {
+            bulk_copy(at, weights[half], bytes[half], barrier, policy);
+          } else {
+            bulk_copy(at, weights[half], bytes[half], barrier);
+          }
           weights[half] += bytes[half];
         }
       }
