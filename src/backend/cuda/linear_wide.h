@@ -59,6 +59,10 @@ struct WideCut {
 
   CARAT_HOST_DEVICE constexpr WideWork at(const LinearCall& call,
                                           int work) const {
+    // The usual case, with few divisions: every thread asks.
+    if (call.k_parts == 1) {
+      return {work / columns, work % columns * width, 0, call.input.k_tiles};
+    }
     const int tile = work / call.k_parts, part = work % call.k_parts;
     const int length = range_tiles(call.input.k_tiles);
     const int end = length * first_range(call, part + 1);
