@@ -265,7 +265,7 @@ __global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
     if (threadIdx.x == kMultiplyThreads) {
       fill_ring<kBits, kWidth, kGated, true, false>(call, ring);
     } else if (threadIdx.x == kMultiplyThreads + 32) {
-      if (WideCut(call, kWidth, kGated).columns <= kFewColumns) {
+      if (call.rows <= kRowsAtOnce) {
         fill_ring<kBits, kWidth, kGated, false, true>(call, ring);
       } else {
         fill_ring<kBits, kWidth, kGated, false, false>(call, ring);

@@ -45,8 +45,9 @@ __device__ __forceinline__ WideTile wide_tile(const LinearCall& call, int pair,
 template <int kBits, int kWidth>
 inline constexpr WideRing kWideRing(kBits, kWidth);
 
-// Thread blocks that read the same weights at about the same time.
-constexpr int kFewColumns = 4;
+// Up to so many rows no weight is read again by a thread block that comes
+// later.
+constexpr int kRowsAtOnce = 256;
 
 // Where the ring lies in shared memory; a stage has a barrier of each kind.
 struct Ring {
