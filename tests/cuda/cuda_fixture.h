@@ -64,9 +64,14 @@ class RandomWeights : public WeightSource {
     }
   }
 
-  void scale_by(float factor) {
-    for (float& scale : matrix_.scales) scale *= factor;
-    for (float& bias : matrix_.biases) bias *= factor;
+  // All groups of a row.
+  void set_row(int64_t row, float scale, float bias) {
+    const auto groups = static_cast<size_t>(matrix_.groups());
+    for (size_t i = 0; i < groups; ++i) {
+      const size_t at = static_cast<size_t>(row) * groups + i;
+      matrix_.scales[at] = scale;
+      if (layout().has_bias) matrix_.biases[at] = bias;
+    }
   }
 
   void read(int64_t first, int64_t count, QuantizedMatrix& out) const override {

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "base/float_types.h"
@@ -115,11 +116,27 @@ TEST(CudaPacking, PaddingMeansZero) {
   for (int64_t k = 200; k < 256; ++k) EXPECT_EQ(packed.weight(5, k), 0);
 }
 
-TEST(CudaPacking, AScaleThatIsTooLargeIsRefused) {
-  for (const bool has_bias : {false, true}) {
-    RandomWeights source(64, 64, {4, 32, has_bias ? 0 : 8, has_bias}, 7);
-    source.scale_by(0x1p36f);
-    EXPECT_THROW(Packed{source}, Error);
+// One scale alone, in the first and the second half of a slice's rows.
+TEST(CudaPacking, ScalesUpToTheLimitAreExactAndLargerOnesRefused) {
+  constexpr float kLimit = 0x1p26f;
+  for (const QuantizedLayout& layout :
+       {QuantizedLayout{4, 32, 8, false}, QuantizedLayout{4, 64, 0, true},
+        QuantizedLayout{8, 32, 128, false}, QuantizedLayout{8, 32, 0, true}}) {
+    for (const int64_t row : {0, 8}) {
+      SCOPED_TRACE(testing::Message() << layout.bits << " bits, row " << row);
+      RandomWeights source(64, 64, layout, 7);
+      for (const float scale : {0x1.fep25f, -0x1.fep25f, 0x1p-60f}) {
+        source.set_row(row, scale, 0);
+        const Packed packed(source);
+        for (int64_t k = 0; k < 64; ++k) {
+          EXPECT_EQ(packed.weight(row, k), source.weight(row * 64 + k)) << k;
+        }
+      }
+      source.set_row(row, kLimit, 0);
+      EXPECT_THROW(Packed{source}, Error);
+      source.set_row(row, std::numeric_limits<float>::infinity(), 0);
+      EXPECT_EQ(Packed(source).weight(row, 5), 0);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 #include "backend/cuda/device_memory.h"
 
 #include <algorithm>
+#include <exception>
 #include <string>
 
 #include "backend/cuda/device_error.h"
@@ -103,15 +104,25 @@ CudaMatrix::CudaMatrix(const std::shared_ptr<LaunchQueue>& queue,
   const int64_t batch = std::clamp<int64_t>(kPinnedBytes / row_bytes, 1, count);
   PinnedPair pinned(static_cast<size_t>(batch * row_bytes));
   std::vector<QuantizedMatrix> scratch(static_cast<size_t>(pool.size()));
+  // Of threads, whose functions must not throw.
+  std::vector<std::exception_ptr> failures(scratch.size());
   for (int64_t first = 0; first < count; first += batch) {
     const int64_t rows = std::min(batch, count - first);
     uint8_t* out = pinned.next();
     pool.run([&](int index) {
-      for (int64_t i = index; i < rows; i += pool.size()) {
-        pack_tile_row(source, tiles_, first + i,
-                      scratch[static_cast<size_t>(index)], out + i * row_bytes);
+      const auto own = static_cast<size_t>(index);
+      try {
+        for (int64_t i = index; i < rows; i += pool.size()) {
+          pack_tile_row(source, tiles_, first + i, scratch[own],
+                        out + i * row_bytes);
+        }
+      } catch (...) {
+        failures[own] = std::current_exception();
       }
     });
+    for (const std::exception_ptr& failure : failures) {
+      if (failure) std::rethrow_exception(failure);
+    }
     pinned.copy(memory_.data() + first * row_bytes,
                 static_cast<size_t>(rows * row_bytes), queue->stream());
   }

@@ -56,7 +56,8 @@ class CudaBuffer : public Buffer {
 class CudaMatrix : public PackedMatrix {
  public:
   /// Packs on `pool`, a few tile rows ahead of the copy. Throws:
-  /// Error{kOutOfMemory}, Error{kInvalidArgument} for a bad layout.
+  /// Error{kOutOfMemory}, Error{kInvalidArgument} for a bad layout,
+  /// Error{kUnsupported} for a scale of 2^26 or more.
   CudaMatrix(const std::shared_ptr<LaunchQueue>& queue,
              const WeightSource& source, ThreadPool& pool);
   int64_t bytes() const override { return memory_.bytes(); }

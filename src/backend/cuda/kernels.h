@@ -61,8 +61,8 @@ struct LinearCall {
   int32_t rows = 0;
   int32_t is_silu = 0;
   ActivationSlab gated_out;
-  Rows partials;        ///< linear_wide: [slot][rows][N], the sums of
-  int32_t k_parts = 1;  ///< as many thread blocks, which share a tile's K
+  Rows partials;        ///< linear_wide: [slot][rows][N], if K is shared
+  int32_t k_parts = 1;  ///< linear_wide: thread blocks that share a tile's K
   int32_t parts = 1;    ///< linear_small: thread blocks that share a slice
   SmallLayout small;
 };
@@ -78,8 +78,8 @@ inline constexpr int kMixedBits = 0;
 /// For few rows, and for devices without wgmma.
 void launch_linear_small(LaunchQueue& queue, const DeviceTraits& device,
                          LinearCall call, int bits, bool gated);
-/// Whether the wide kernels take the weights of a call: of groups of this size,
-/// and all of them with biases or none.
+/// Whether the wide kernels take a call's weights: 4 bits in groups of 32 or
+/// more, and all of them with biases or none.
 bool wide_supports(const LinearCall& call);
 /// How launch_linear_wide cuts a call: into works of `width` rows of two tiles,
 /// and of one of `k_parts` parts of their K.

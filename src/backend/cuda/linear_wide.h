@@ -50,9 +50,9 @@ struct WideWork {
 struct WideCut {
   int width, columns, works;
 
-  CARAT_HOST_DEVICE constexpr WideCut(const LinearCall& call, int width_,
+  CARAT_HOST_DEVICE constexpr WideCut(const LinearCall& call, int of_width,
                                       bool gated)
-      : width(width_),
+      : width(of_width),
         columns((call.rows + width - 1) / width),
         works((gated ? call.tile_count : (call.tile_count + 1) / 2) * columns *
               call.k_parts) {}

@@ -25,14 +25,15 @@ bool needs_bias(const QuantizedLayout& layout) {
 // A scale or bias as it is stored.
 uint16_t bf16_times(double value, int exponent) {
   if (!std::isfinite(value)) return 0;
-  const uint16_t bits =
-      f32_to_bf16(static_cast<float>(std::ldexp(value, exponent)));
-  if (!std::isfinite(bf16_to_f32(bits))) {
-    throw Error(ErrorCode::kUnsupported, "cuda: a weight's scale or bias is " +
-                                             std::to_string(value) +
-                                             "; expected less than 2^27");
-  }
-  return bits;
+  return f32_to_bf16(static_cast<float>(std::ldexp(value, exponent)));
+}
+
+// Larger ones leave bf16's range as they are stored.
+void check_scale(double scale) {
+  if (!(std::isfinite(scale) && std::abs(scale) >= 0x1p26)) return;
+  throw Error(ErrorCode::kUnsupported, "cuda: a weight's scale is " +
+                                           std::to_string(scale) +
+                                           "; expected less than 2^26");
 }
 
 // The word of one lane and step: for 4 bits one, for 8 bits two.
@@ -124,6 +125,7 @@ class TileRow {
           const auto index =
               static_cast<size_t>(row * rows_.groups() + k / layout.group);
           const double scale = rows_.scales[index];
+          check_scale(scale);
           const uint16_t stored =
               bf16_times(scale, scale_exponent(tiles_.bits, side));
           scales |= uint32_t{stored} << (16 * side);

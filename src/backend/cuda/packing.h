@@ -11,7 +11,7 @@ namespace carat::cuda {
 
 /// The tiles (without data) of a matrix [rows, cols] of this layout: 2 to 4
 /// bits become 4, 5 to 8 become 8; biases are kept where the layout has them,
-/// and made where codes less their zero point do not fit a signed byte.
+/// and made where codes less their zero point do not fit 4 or 8 signed bits.
 /// Throws: Error{kInvalidArgument} for a layout that is none.
 WeightTiles plan_tiles(int64_t rows, int64_t cols,
                        const QuantizedLayout& layout);
@@ -25,7 +25,8 @@ constexpr int64_t tile_row_count(const WeightTiles& tiles) {
 }
 
 /// Packs the outputs [64 * tile_row, + 64) of `source` into `out`, which has
-/// tile_row_bytes(). `scratch` is reused from call to call.
+/// tile_row_bytes(). `scratch` is reused from call to call. Throws:
+/// Error{kUnsupported} for a scale of 2^26 or more.
 void pack_tile_row(const WeightSource& source, const WeightTiles& tiles,
                    int64_t tile_row, QuantizedMatrix& scratch, uint8_t* out);
 

@@ -1,0 +1,122 @@
+// Linear layers of many outputs, as models have them: every width of the wide
+// kernels, plain and gated, gives the bits of the small ones.
+#include <array>
+#include <set>
+
+#include "backend/cuda/linear_wide.h"
+#include "backend/cuda/linear_wide_plan.h"
+#include "backend/cuda/packing.h"
+#include "tests/cuda/linear_fixture.h"
+
+namespace carat {
+namespace {
+
+// A whole range of K and a short one.
+constexpr int64_t kCols = 576;
+constexpr int64_t kOutputs = 10240;
+constexpr int kRows[] = {33,  48,  64,  72,  96,  104, 128,
+                         144, 152, 160, 200, 304, 577};
+constexpr int64_t kMostRows = 577;
+// Narrower ones are for few outputs, as the other tests have them.
+constexpr int kLeastWidth = 48;
+// As many as the small kernels take.
+constexpr int64_t kFew = 16;
+
+constexpr QuantizedLayout kLayouts[] = {
+    {4, 32, 8, false}, {4, 64, 0, true}, {8, 32, 128, false}, {8, 32, 0, true}};
+
+TEST(CudaLinearWidths, TheRowsHereTakeAllButTheNarrowest) {
+  cuda::DeviceTraits device;
+  device.processors = 132;
+  for (const bool gated : {false, true}) {
+    std::set<int> widths;
+    for (const int rows : kRows) {
+      cuda::LinearCall call = {};
+      call.rows = rows;
+      call.piece_count = gated ? 2 : 1;
+      for (int i = 0; i < call.piece_count; ++i) {
+        call.pieces[i].weight =
+            cuda::plan_tiles(kOutputs, kCols, {4, 32, 8, false});
+      }
+      call.tile_count = kOutputs / cuda::kTileRows;
+      call.input.k_tiles = call.pieces[0].weight.k_tiles;
+      widths.insert(cuda::plan_wide(device, call, gated, 0).width);
+    }
+    for (const int width : cuda::kWidths) {
+      if (width < kLeastWidth) continue;
+      EXPECT_TRUE(widths.contains(width)) << width << (gated ? ", gated" : "");
+    }
+  }
+}
+
+class CudaLinearWidthsOnDevice : public CudaTest {
+ protected:
+  void SetUp() override {
+    CudaTest::SetUp();
+    if (!IsSkipped()) x_ = normals(kMostRows * kCols, 5);
+  }
+  // Rows [first, first + rows) of x, normed.
+  std::unique_ptr<LinearInput> input(int64_t first, int64_t rows) {
+    return normed_input(
+        cuda(),
+        Floats(x_.begin() + first * kCols, x_.begin() + (first + rows) * kCols),
+        rows, kCols);
+  }
+  // What `run` gives for the first and the last few of many rows, and for them
+  // alone; it returns `cols` columns a row.
+  template <class Run>
+  void expect_equal_for_every_count(const Run& run, int64_t cols) {
+    const Floats first = run(*input(0, kFew));
+    for (const int rows : kRows) {
+      const std::string what = std::to_string(rows) + " rows";
+      const Floats all = run(*input(0, rows));
+      expect_same_bytes(Floats(all.begin(), all.begin() + kFew * cols), first,
+                        what + ", the first");
+      expect_same_bytes(Floats(all.end() - kFew * cols, all.end()),
+                        run(*input(rows - kFew, kFew)), what + ", the last");
+    }
+  }
+
+ private:
+  Floats x_;
+};
+
+TEST_F(CudaLinearWidthsOnDevice, OutputsHaveTheSameBits) {
+  for (const QuantizedLayout& layout : kLayouts) {
+    SCOPED_TRACE(testing::Message()
+                 << layout.bits << " bits, biases " << layout.has_bias);
+    const auto weight = cuda().pack(RandomWeights(kOutputs, kCols, layout, 1));
+    const auto run = [&](const LinearInput& in) {
+      const BackendMatrix y(cuda(), in.rows, kOutputs);
+      const LinearOutput output{weight.get(), y};
+      cuda().linear(in, {&output, 1});
+      return y.values();
+    };
+    expect_equal_for_every_count(run, kOutputs);
+  }
+}
+
+TEST_F(CudaLinearWidthsOnDevice, GatedOutputsHaveTheSameBits) {
+  // Reads them all: sums of random signs.
+  constexpr int64_t kSums = 64;
+  const auto sums =
+      cuda().pack(RandomWeights(kSums, kOutputs, {8, 32, 128, false}, 3));
+  for (const QuantizedLayout& layout : kLayouts) {
+    SCOPED_TRACE(testing::Message()
+                 << layout.bits << " bits, biases " << layout.has_bias);
+    const auto gates = cuda().pack(RandomWeights(kOutputs, kCols, layout, 1));
+    const auto ups = cuda().pack(RandomWeights(kOutputs, kCols, layout, 2));
+    const auto run = [&](const LinearInput& in) {
+      const auto out = cuda().make_input(in.rows, kOutputs);
+      cuda().gated_linear(in, *gates, *ups, Activation::kGeluTanh, *out);
+      const BackendMatrix y(cuda(), in.rows, kSums);
+      const LinearOutput output{sums.get(), y};
+      cuda().linear(*out, {&output, 1});
+      return y.values();
+    };
+    expect_equal_for_every_count(run, kSums);
+  }
+}
+
+}  // namespace
+}  // namespace carat
