@@ -101,6 +101,15 @@ struct TilePart {
       biases[i] = kBias ? words[i * kWords + kGroupWords] : 0u;
     }
   }
+  // Step `s` as fragment registers; steps in order, which share `scale`.
+  __device__ __forceinline__ void expand_step(int s, LaneScale& scale,
+                                              uint32_t (&a)[4]) const {
+    constexpr int kShare = kStepsPerTile / kGroups;
+    if (s % kShare == 0) {
+      scale = scale_of<kBits, kBias>(scales[s / kShare], biases[s / kShare]);
+    }
+    expand<kBits>(codes, s, scale, a);
+  }
 };
 
 // The B fragments of one k tile after the other.
@@ -137,6 +146,17 @@ struct TileRows {
   }
 };
 
+template <int kTiles>
+__device__ __forceinline__ void multiply_step(float (&sum)[kTiles][4],
+                                              const uint32_t (&a)[4],
+                                              const uint32_t (&b)[kTiles][2][4],
+                                              int s) {
+#pragma unroll
+  for (int j = 0; j < kTiles; ++j) {
+    mma_bf16(sum[j], a, b[j][s / 2][2 * (s % 2)], b[j][s / 2][2 * (s % 2) + 1]);
+  }
+}
+
 // kGroupSteps: steps that share a scale. A step waits for the one before it, so
 // the next tile is expanded step by step in between: with few warps on a
 // multiprocessor it is the length of this chain that counts.
@@ -152,13 +172,6 @@ __device__ __forceinline__ void multiply_steps(const uint8_t* weights,
   uint32_t a[kStepsPerTile][4];
   TileRows<kTiles> tiles(activations, zeros, rows);
   LaneScale scale;
-  const auto expand_step = [&](const auto& from, int s) {
-    if (s % kGroupSteps == 0) {
-      scale = scale_of<kBits, kBias>(from.scales[s / kGroupSteps],
-                                     from.biases[s / kGroupSteps]);
-    }
-    expand<kBits>(from.codes, s, scale, a[s]);
-  };
   // Tile i: its activations are there, and the next one's codes.
   const auto multiply = [&](int i, auto odd) {
     constexpr int kOdd = decltype(odd)::value;
@@ -166,20 +179,16 @@ __device__ __forceinline__ void multiply_steps(const uint8_t* weights,
     if (i + 1 < count) tiles.load(b[1 - kOdd]);
 #pragma unroll
     for (int s = 0; s < kStepsPerTile; ++s) {
-#pragma unroll
-      for (int j = 0; j < kTiles; ++j) {
-        mma_bf16(sum[j], a[s], b[kOdd][j][s / 2][2 * (s % 2)],
-                 b[kOdd][j][s / 2][2 * (s % 2) + 1]);
-      }
+      multiply_step<kTiles>(sum, a[s], b[kOdd], s);
       // Of the last tile: what no one will read.
-      expand_step(part[1 - kOdd], s);
+      part[1 - kOdd].expand_step(s, scale, a[s]);
     }
   };
   part[0].load(weights);
   tiles.load(b[0]);
   part[1].load(weights + (count > 1 ? slice_bytes : 0));
 #pragma unroll
-  for (int s = 0; s < kStepsPerTile; ++s) expand_step(part[0], s);
+  for (int s = 0; s < kStepsPerTile; ++s) part[0].expand_step(s, scale, a[s]);
 #pragma unroll 1
   for (int i = 0; i < count; i += 2) {
     multiply(i, std::integral_constant<int, 0>());
@@ -209,17 +218,9 @@ __device__ __forceinline__ void multiply_short(const uint8_t* weights,
     LaneScale scale;
 #pragma unroll
     for (int s = 0; s < kStepsPerTile; ++s) {
-      if (s % kGroupSteps == 0) {
-        scale = scale_of<kBits, kBias>(present.scales[s / kGroupSteps],
-                                       present.biases[s / kGroupSteps]);
-      }
       uint32_t a[4];
-      expand<kBits>(present.codes, s, scale, a);
-#pragma unroll
-      for (int j = 0; j < kTiles; ++j) {
-        mma_bf16(sum[j], a, b[j][s / 2][2 * (s % 2)],
-                 b[j][s / 2][2 * (s % 2) + 1]);
-      }
+      present.expand_step(s, scale, a);
+      multiply_step<kTiles>(sum, a, b, s);
     }
   }
 }
