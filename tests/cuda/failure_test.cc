@@ -39,6 +39,15 @@ TEST_F(CudaFailure, TheLastBlocksOfMemoryAreStillUsed) {
   EXPECT_EQ(code_of([&] { kv->grow(4 * fitting); }), ErrorCode::kOutOfMemory);
 }
 
+// Found on the threads that pack.
+TEST_F(CudaFailure, AScaleThatIsTooLargeIsRecoverable) {
+  RandomWeights source(4096, 64, {4, 32, 8, false}, 1);
+  source.set_row(4000, 0x1p30f, 0);
+  EXPECT_EQ(code_of([&] { cuda().pack(source); }), ErrorCode::kUnsupported);
+  source.set_row(4000, 0x1p-6f, 0);
+  EXPECT_NE(cuda().pack(source), nullptr);
+}
+
 TEST_F(CudaFailure, ADeviceThatIsNotThere) {
   for (const int device : {-1, 1000}) {
     EXPECT_EQ(
