@@ -179,6 +179,8 @@ class CudaBackend : public Backend {
   void linear(const LinearInput& input,
               std::span<const LinearOutput> outputs) override {
     const auto& in = own<const CudaInput>(input, "input of another backend");
+    // Weights of the same width, with biases or without, share a launch.
+    bool is_there[2][2] = {};
     for (const LinearOutput& output : outputs) {
       require(output.weight != nullptr, "linear: no weight");
       const CudaMatrix& weight = own_matrix(*output.weight);
@@ -187,12 +189,15 @@ class CudaBackend : public Backend {
                   output.output.cols == weight.rows() &&
                   output.output.rows == input.rows,
               "linear: shapes differ");
+      const WeightTiles& tiles = weight.tiles();
+      is_there[tiles.bits == 8 ? 1 : 0][tiles.has_bias] = true;
     }
     if (input.rows == 0) return;
-    // Weights of the same width, with biases or without, share a launch.
     for (const int bits : {4, 8}) {
       for (const int has_bias : {0, 1}) {
-        launch_kind(in, outputs, bits, has_bias);
+        if (is_there[bits == 8 ? 1 : 0][has_bias]) {
+          launch_kind(in, outputs, bits, has_bias);
+        }
       }
     }
   }
@@ -246,7 +251,7 @@ class CudaBackend : public Backend {
       call.k_norm = in.k_norm.size > 0 ? in.k_norm.data : nullptr;
       call.part = part_of(kv, layer.layer);
       const StagedSequences staged =
-          stage_sequences(*queue_, sequences, rows, layer.kind, kv);
+          staging_.stage(*queue_, sequences, rows, layer.kind, kv);
       call.sequences = staged.sequences;
       call.row_sequence = staged.row_sequence;
       // After staging, which may flush too.
@@ -325,7 +330,7 @@ class CudaBackend : public Backend {
                           (sizeof(int32_t) + sizeof(QueryTile)) +
                       4 * kStagePadding);
     call.sequences =
-        stage_sequences(*queue_, sequences, q.rows, layer.kind, kv).sequences;
+        staging_.stage(*queue_, sequences, q.rows, layer.kind, kv).sequences;
     call.tiles = static_cast<const QueryTile*>(
         queue_->stage(tiles.data(), tiles.size() * sizeof(QueryTile), 0));
     // This flush has written no block before these rows, unless they are only
@@ -446,23 +451,22 @@ class CudaBackend : public Backend {
     return call;
   }
 
-  // Those of the outputs whose weights are of this kind.
+  // Those of the outputs whose weights are of this kind: at least one.
   void launch_kind(const CudaInput& in, std::span<const LinearOutput> outputs,
                    int bits, int has_bias) {
     LinearCall call = begin_call(in);
-    const auto flush = [&] {
-      if (call.piece_count > 0) launch_linear(call, bits, false);
-      call = begin_call(in);
-    };
     for (const LinearOutput& output : outputs) {
       const WeightTiles& tiles = own_matrix(*output.weight).tiles();
       if (tiles.bits != bits || tiles.has_bias != has_bias) continue;
+      if (call.piece_count == kMostPieces) {
+        launch_linear(call, bits, false);
+        call = begin_call(in);
+      }
       call.pieces[call.piece_count++] = {tiles, rows_of(output.output),
                                          call.tile_count};
       call.tile_count += static_cast<int32_t>(tile_row_count(tiles));
-      if (call.piece_count == kMostPieces) flush();
     }
-    flush();
+    launch_linear(call, bits, false);
   }
 
   void launch_linear(LinearCall call, int bits, bool gated) {
@@ -545,6 +549,7 @@ class CudaBackend : public Backend {
   WidePlans wide_plans_;
   DeviceMemory partials_;
   AppendLog appended_;
+  SequenceStaging staging_;
   Last<HeadsCall> last_heads_ = {};
   Last<JoinCall> last_join_ = {};
 };

@@ -104,7 +104,6 @@ const void* LaunchQueue::stage(const void* data, size_t bytes, size_t reserve) {
 void LaunchQueue::record(const void* kernel, const LaunchShape& shape,
                          const void* params, size_t bytes) {
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
-  allow_shared_memory(kernel, shape.shared_bytes);
   const size_t offset = (params_.size() + 63) / 64 * 64;
   params_.resize(offset + bytes);
   std::memcpy(params_.data() + offset, params, bytes);
@@ -140,6 +139,7 @@ void LaunchQueue::allow_shared_memory(const void* kernel, int bytes) {
 void LaunchQueue::launch_all() {
   bool is_first = true;  // behind a copy: nothing to overlap with
   for (const Record& record : records_) {
+    allow_shared_memory(record.kernel, record.shared_bytes);
     void* arguments[] = {params_.data() + record.params_offset};
     cudaLaunchAttribute attributes[2] = {};
     unsigned count = 0;
@@ -165,19 +165,15 @@ void LaunchQueue::launch_all() {
   }
 }
 
-std::vector<std::byte> LaunchQueue::notes() const {
-  std::vector<std::byte> result(records_.size() * sizeof(Record) +
-                                params_.size());
-  std::memcpy(result.data(), records_.data(), records_.size() * sizeof(Record));
-  std::memcpy(result.data() + records_.size() * sizeof(Record), params_.data(),
-              params_.size());
-  return result;
+// Whether what is noted now made this graph.
+bool LaunchQueue::is_noted(const Graph& graph) const {
+  return graph.params.size() == params_.size() && graph.records == records_ &&
+         std::memcmp(graph.params.data(), params_.data(), params_.size()) == 0;
 }
 
 LaunchQueue::Graph& LaunchQueue::find_graph() {
-  std::vector<std::byte> current = notes();
   for (Graph& graph : graphs_) {
-    if (graph.notes == current) return graph;
+    if (is_noted(graph)) return graph;
   }
   if (graphs_.size() == kMostGraphs) {
     // One that was seen only once goes first, else the longest unused.
@@ -193,7 +189,7 @@ LaunchQueue::Graph& LaunchQueue::find_graph() {
     }
     graphs_.erase(oldest);
   }
-  graphs_.push_back({std::move(current), nullptr, 0});
+  graphs_.push_back({records_, params_, nullptr, 0});
   return graphs_.back();
 }
 

@@ -108,6 +108,7 @@ class LaunchQueue {
     int32_t cluster;
     uint32_t params_offset;
     uint32_t params_bytes;
+    bool operator==(const Record&) const = default;
   };
   struct Staged {
     size_t offset;
@@ -120,7 +121,8 @@ class LaunchQueue {
     bool in_use = false;
   };
   struct Graph {
-    std::vector<std::byte> notes;
+    std::vector<Record> records;
+    std::vector<std::byte> params;
     cudaGraphExec_t executable = nullptr;  // null: seen once
     uint64_t last_use = 0;
   };
@@ -140,7 +142,7 @@ class LaunchQueue {
   cudaGraph_t capture();
   void launch_all();
   Graph& find_graph();
-  std::vector<std::byte> notes() const;
+  bool is_noted(const Graph& graph) const;
   cudaEvent_t take_event();
 
   static constexpr int kSlots = 4;

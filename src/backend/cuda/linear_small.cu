@@ -445,12 +445,14 @@ void launch_for_rows(LaunchQueue& queue, const DeviceTraits& device,
   // 16 rows a pass where that costs no warps.
   const int limit = device.shared_bytes;
   const SmallLayout narrow = small_layout(call, kHalves, 8, limit);
-  const SmallLayout wide = small_layout(call, kHalves, 16, limit);
-  if (call.rows > 8 && wide.bytes <= limit && wide.warps == narrow.warps) {
-    launch<kBits, 2, kGated>(queue, call, wide);
-  } else {
-    launch<kBits, 1, kGated>(queue, call, narrow);
+  if (call.rows > 8) {
+    const SmallLayout wide = small_layout(call, kHalves, 16, limit);
+    if (wide.bytes <= limit && wide.warps == narrow.warps) {
+      launch<kBits, 2, kGated>(queue, call, wide);
+      return;
+    }
   }
+  launch<kBits, 1, kGated>(queue, call, narrow);
 }
 
 }  // namespace
