@@ -193,6 +193,8 @@ class CudaBackend : public Backend {
       is_there[tiles.bits == 8 ? 1 : 0][tiles.has_bias] = true;
     }
     if (input.rows == 0) return;
+    // Here nothing is staged for a later operation, and none waits to be fused.
+    queue_->play_early();
     for (const int bits : {4, 8}) {
       for (const int has_bias : {0, 1}) {
         if (is_there[bits == 8 ? 1 : 0][has_bias]) {

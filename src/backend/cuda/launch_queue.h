@@ -78,6 +78,11 @@ class LaunchQueue {
   /// Plays what is noted; if that fails, it is forgotten. Throws:
   /// Error{kDevice}.
   void flush();
+  /// Between operations, if the device has nothing to do: plays the first few
+  /// launches of a chunk, so that it works while the host notes the others.
+  /// Like any flush it invalidates what stage() returned. Throws:
+  /// Error{kDevice}.
+  void play_early();
   /// flush(), then marks the place; tickets ascend from 1.
   int64_t submit();
   /// Until the work of `ticket` is done. Throws: Error{kDevice}.
@@ -161,6 +166,7 @@ class LaunchQueue {
   std::vector<Graph> graphs_;
   uint64_t plays_ = 0;
   uint64_t flushes_ = 0;
+  bool has_played_early_ = false;  // of the present chunk
   int64_t launches_ = 0;
   std::unordered_map<const void*, int> shared_limits_;
   std::deque<Ticket> tickets_;
