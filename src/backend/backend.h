@@ -276,8 +276,8 @@ class Backend {
   /// True if every operation has run when its call returns (CPUs): there is
   /// nothing to gain from a second chunk in flight.
   virtual bool eager() const { return true; }
-  /// Marks the end of a chunk's work and starts it; returns its ticket.
-  /// Tickets ascend.
+  /// Marks the end of a chunk's work and starts what has not begun; returns its
+  /// ticket. Tickets ascend.
   virtual int64_t submit() = 0;
   /// Waits until the work of `ticket` is done. Throws: Error{kDevice}.
   virtual void wait(int64_t ticket) = 0;

@@ -83,10 +83,10 @@ StagedSequences SequenceStaging::stage(LaunchQueue& queue,
   }
   held.staged.sequences = stage_all(queue, infos);
   held.staged.row_sequence = stage_all(queue, row_sequence);
+  held.sequences.assign(sequences.begin(), sequences.end());
+  held.rows = rows;
   held.flush = queue.flushes();
   held.kv = &kv;
-  held.rows = rows;
-  held.sequences.assign(sequences.begin(), sequences.end());
   return held.staged;
 }
 
@@ -111,7 +111,7 @@ std::vector<QueryTile> cut_tiles(std::span<const SequenceRows> sequences,
       tiles.push_back({static_cast<int32_t>(i), static_cast<int32_t>(first)});
     }
   }
-  if (tiles.size() < 2) return tiles;
+  if (tiles.size() < 2) return tiles;  // sorting allocates
   std::stable_sort(
       tiles.begin(), tiles.end(), [&](const QueryTile& a, const QueryTile& b) {
         const auto last = [&](const QueryTile& tile) {

@@ -34,8 +34,8 @@ class SequenceStaging {
   // What was staged, and of what: copies, since the caller's may change.
   struct Held {
     bool is_of(std::span<const SequenceRows> other, size_t kind) const;
-    uint64_t flush = 0;  // none is number 0 before the first
-    const CudaKv* kv = nullptr;
+    uint64_t flush = 0;
+    const CudaKv* kv = nullptr;  // null: nothing was staged
     int64_t rows = 0;
     std::vector<SequenceRows> sequences;  // the tables' ids lie in `ids`
     std::vector<int32_t> ids;

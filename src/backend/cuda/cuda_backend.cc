@@ -193,7 +193,7 @@ class CudaBackend : public Backend {
       is_there[tiles.bits == 8 ? 1 : 0][tiles.has_bias] = true;
     }
     if (input.rows == 0) return;
-    // Here nothing is staged for a later operation, and none waits to be fused.
+    // Here no launch waits to be fused; what is staged is known by its flush.
     queue_->play_early();
     for (const int bits : {4, 8}) {
       for (const int has_bias : {0, 1}) {

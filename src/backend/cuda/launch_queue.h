@@ -1,4 +1,5 @@
-// The queue: operations are recorded, submit() plays them.
+// The queue: operations are recorded, submit() plays them (and play_early()
+// those of the first layers).
 //
 // A chunk's launches are first noted down with their parameters, and what the
 // host says about them (tokens, positions, block tables) is gathered in one
@@ -78,10 +79,10 @@ class LaunchQueue {
   /// Plays what is noted; if that fails, it is forgotten. Throws:
   /// Error{kDevice}.
   void flush();
-  /// Between operations, if the device has nothing to do: plays the first few
-  /// launches of a chunk, so that it works while the host notes the others.
-  /// Like any flush it invalidates what stage() returned. Throws:
-  /// Error{kDevice}.
+  /// Between operations: plays what is noted once it is a few layers' work,
+  /// once a chunk and only if all chunks before were waited for: the device
+  /// would have nothing to do while the host notes the rest. Like any flush it
+  /// invalidates what stage() returned. Throws: Error{kDevice}.
   void play_early();
   /// flush(), then marks the place; tickets ascend from 1.
   int64_t submit();
