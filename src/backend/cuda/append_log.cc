@@ -1,7 +1,5 @@
 #include "backend/cuda/append_log.h"
 
-#include <algorithm>
-
 namespace carat::cuda {
 
 void AppendLog::note(uint64_t flush, const CudaKv& kv, int layer,
@@ -19,13 +17,7 @@ bool AppendLog::is_of(uint64_t flush, const CudaKv& kv, int layer,
                       std::span<const SequenceRows> sequences) const {
   if (flush != flush_) return false;
   const auto found = appended_.find({&kv, layer});
-  return found != appended_.end() &&
-         std::equal(found->second.begin(), found->second.end(),
-                    sequences.begin(), sequences.end(),
-                    [](const auto& place, const SequenceRows& rows) {
-                      return place.first == rows.first_position &&
-                             place.second == rows.rows;
-                    });
+  return found != appended_.end() && found->second == places_of(sequences);
 }
 
 AppendLog::Places AppendLog::places_of(

@@ -14,56 +14,28 @@ constexpr size_t kPadding = 256;
 constexpr int64_t kTableStep = 64;
 
 template <class T>
-const T* stage_all(LaunchQueue& queue, const std::vector<T>& values,
-                   size_t reserve = 0) {
+const T* stage(LaunchQueue& queue, const std::vector<T>& values,
+               size_t reserve = 0) {
   return static_cast<const T*>(queue.stage(
       values.data(), values.size() * sizeof(T), reserve * sizeof(T)));
 }
 
 }  // namespace
 
-bool SequenceStaging::Held::is_of(std::span<const SequenceRows> other,
-                                  size_t kind) const {
-  if (other.size() != sequences.size()) return false;
-  const int32_t* own_ids = ids.data();
-  for (size_t i = 0; i < other.size(); ++i) {
-    const SequenceRows& a = sequences[i];
-    const SequenceRows& b = other[i];
-    const BlockTable& table = b.tables[kind];
-    if (a.first_row != b.first_row || a.rows != b.rows ||
-        a.first_position != b.first_position ||
-        a.tables[kind].first_block != table.first_block ||
-        a.tables[kind].ids.size() != table.ids.size() ||
-        !std::equal(table.ids.begin(), table.ids.end(), own_ids)) {
-      return false;
-    }
-    own_ids += table.ids.size();
-  }
-  return true;
-}
-
-StagedSequences SequenceStaging::stage(LaunchQueue& queue,
-                                       std::span<const SequenceRows> sequences,
-                                       int64_t rows, CacheKind cache_kind,
-                                       const CudaKv& kv) {
-  const auto kind = static_cast<size_t>(cache_kind);
-  Held& held = held_[kind];
-  if (held.flush == queue.flushes() && held.kv == &kv && held.rows == rows &&
-      held.is_of(sequences, kind)) {
-    return held.staged;
-  }
-  held = {};
+StagedSequences stage_sequences(LaunchQueue& queue,
+                                std::span<const SequenceRows> sequences,
+                                int64_t rows, CacheKind kind,
+                                const CudaKv& kv) {
   std::vector<const uint8_t*> blocks;
   std::vector<SequenceInfo> infos;
   std::vector<int32_t> row_sequence(static_cast<size_t>(rows), -1);
   std::vector<size_t> starts;
   for (const SequenceRows& sequence : sequences) {
-    const BlockTable& table = sequence.tables[kind];
+    const BlockTable& table = sequence.tables[static_cast<size_t>(kind)];
     starts.push_back(blocks.size());
     for (const int32_t id : table.ids) {
       const bool is_known = id >= 0 && id < kv.blocks();
       blocks.push_back(is_known ? kv.block(id) : nullptr);
-      held.ids.push_back(id);
     }
     const auto index = static_cast<int32_t>(infos.size());
     std::fill_n(row_sequence.begin() + sequence.first_row, sequence.rows,
@@ -77,17 +49,14 @@ StagedSequences SequenceStaging::stage(LaunchQueue& queue,
   queue.make_room(reserve * sizeof(blocks[0]) +
                   infos.size() * sizeof(SequenceInfo) +
                   row_sequence.size() * sizeof(int32_t) + 3 * kPadding);
-  const auto* staged = stage_all(queue, blocks, reserve);
+  const auto* staged = stage(queue, blocks, reserve);
   for (size_t i = 0; i < infos.size(); ++i) {
     infos[i].blocks = staged + starts[i];
   }
-  held.staged.sequences = stage_all(queue, infos);
-  held.staged.row_sequence = stage_all(queue, row_sequence);
-  held.sequences.assign(sequences.begin(), sequences.end());
-  held.rows = rows;
-  held.flush = queue.flushes();
-  held.kv = &kv;
-  return held.staged;
+  StagedSequences result;
+  result.sequences = stage(queue, infos);
+  result.row_sequence = stage(queue, row_sequence);
+  return result;
 }
 
 const int32_t* stage_positions(LaunchQueue& queue,
@@ -100,7 +69,7 @@ const int32_t* stage_positions(LaunchQueue& queue,
           static_cast<int32_t>(sequence.first_position + t);
     }
   }
-  return stage_all(queue, positions);
+  return stage(queue, positions);
 }
 
 std::vector<QueryTile> cut_tiles(std::span<const SequenceRows> sequences,
@@ -111,7 +80,6 @@ std::vector<QueryTile> cut_tiles(std::span<const SequenceRows> sequences,
       tiles.push_back({static_cast<int32_t>(i), static_cast<int32_t>(first)});
     }
   }
-  if (tiles.size() < 2) return tiles;  // sorting allocates
   std::stable_sort(
       tiles.begin(), tiles.end(), [&](const QueryTile& a, const QueryTile& b) {
         const auto last = [&](const QueryTile& tile) {

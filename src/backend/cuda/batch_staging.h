@@ -19,30 +19,11 @@ struct StagedSequences {
   const int32_t* row_sequence = nullptr;  ///< per row, -1: none
 };
 
-/// Stages a batch's sequences with their tables of one kind. Every layer asks
-/// for the same: what was staged last for that kind is not built again. Not
-/// thread-safe.
-class SequenceStaging {
- public:
-  /// The tables' blocks must have been checked, at least those that kernels
-  /// will follow.
-  StagedSequences stage(LaunchQueue& queue,
-                        std::span<const SequenceRows> sequences, int64_t rows,
-                        CacheKind kind, const CudaKv& kv);
-
- private:
-  // What was staged, and of what: copies, since the caller's may change.
-  struct Held {
-    bool is_of(std::span<const SequenceRows> other, size_t kind) const;
-    uint64_t flush = 0;
-    const CudaKv* kv = nullptr;  // null: nothing was staged
-    int64_t rows = 0;
-    std::vector<SequenceRows> sequences;  // the tables' ids lie in `ids`
-    std::vector<int32_t> ids;
-    StagedSequences staged;
-  };
-  Held held_[kCacheKinds];
-};
+/// Stages tables of one kind. The tables' blocks must have been checked, at
+/// least those that kernels will follow.
+StagedSequences stage_sequences(LaunchQueue& queue,
+                                std::span<const SequenceRows> sequences,
+                                int64_t rows, CacheKind kind, const CudaKv& kv);
 
 /// Each row's position; rows of no sequence have 0.
 const int32_t* stage_positions(LaunchQueue& queue,

@@ -179,8 +179,7 @@ class CudaBackend : public Backend {
   void linear(const LinearInput& input,
               std::span<const LinearOutput> outputs) override {
     const auto& in = own<const CudaInput>(input, "input of another backend");
-    // Weights of the same width, with biases or without, share a launch.
-    bool is_there[2][2] = {};
+    bool is_there[kLinearKinds] = {};
     for (const LinearOutput& output : outputs) {
       require(output.weight != nullptr, "linear: no weight");
       const CudaMatrix& weight = own_matrix(*output.weight);
@@ -189,18 +188,13 @@ class CudaBackend : public Backend {
                   output.output.cols == weight.rows() &&
                   output.output.rows == input.rows,
               "linear: shapes differ");
-      const WeightTiles& tiles = weight.tiles();
-      is_there[tiles.bits == 8 ? 1 : 0][tiles.has_bias] = true;
+      is_there[kind_of(weight.tiles())] = true;
     }
     if (input.rows == 0) return;
-    // Here no launch waits to be fused; what is staged is known by its flush.
+    // Here no launch waits to be fused, and nothing is staged for a later one.
     queue_->play_early();
-    for (const int bits : {4, 8}) {
-      for (const int has_bias : {0, 1}) {
-        if (is_there[bits == 8 ? 1 : 0][has_bias]) {
-          launch_kind(in, outputs, bits, has_bias);
-        }
-      }
+    for (int kind = 0; kind < kLinearKinds; ++kind) {
+      if (is_there[kind]) launch_kind(in, outputs, kind);
     }
   }
 
@@ -253,7 +247,7 @@ class CudaBackend : public Backend {
       call.k_norm = in.k_norm.size > 0 ? in.k_norm.data : nullptr;
       call.part = part_of(kv, layer.layer);
       const StagedSequences staged =
-          staging_.stage(*queue_, sequences, rows, layer.kind, kv);
+          stage_sequences(*queue_, sequences, rows, layer.kind, kv);
       call.sequences = staged.sequences;
       call.row_sequence = staged.row_sequence;
       // After staging, which may flush too.
@@ -332,7 +326,7 @@ class CudaBackend : public Backend {
                           (sizeof(int32_t) + sizeof(QueryTile)) +
                       4 * kStagePadding);
     call.sequences =
-        staging_.stage(*queue_, sequences, q.rows, layer.kind, kv).sequences;
+        stage_sequences(*queue_, sequences, q.rows, layer.kind, kv).sequences;
     call.tiles = static_cast<const QueryTile*>(
         queue_->stage(tiles.data(), tiles.size() * sizeof(QueryTile), 0));
     // This flush has written no block before these rows, unless they are only
@@ -453,22 +447,31 @@ class CudaBackend : public Backend {
     return call;
   }
 
+  // Weights of the same width, with biases or without, share a launch.
+  static constexpr int kLinearKinds = 4;
+  static int kind_of(const WeightTiles& tiles) {
+    return (tiles.bits == 8 ? 2 : 0) + tiles.has_bias;
+  }
+
   // Those of the outputs whose weights are of this kind: at least one.
   void launch_kind(const CudaInput& in, std::span<const LinearOutput> outputs,
-                   int bits, int has_bias) {
+                   int kind) {
     LinearCall call = begin_call(in);
+    const auto launch = [&] {
+      launch_linear(call, call.pieces[0].weight.bits, false);
+    };
     for (const LinearOutput& output : outputs) {
       const WeightTiles& tiles = own_matrix(*output.weight).tiles();
-      if (tiles.bits != bits || tiles.has_bias != has_bias) continue;
+      if (kind_of(tiles) != kind) continue;
       if (call.piece_count == kMostPieces) {
-        launch_linear(call, bits, false);
+        launch();
         call = begin_call(in);
       }
       call.pieces[call.piece_count++] = {tiles, rows_of(output.output),
                                          call.tile_count};
       call.tile_count += static_cast<int32_t>(tile_row_count(tiles));
     }
-    launch_linear(call, bits, false);
+    launch();
   }
 
   void launch_linear(LinearCall call, int bits, bool gated) {
@@ -551,7 +554,6 @@ class CudaBackend : public Backend {
   WidePlans wide_plans_;
   DeviceMemory partials_;
   AppendLog appended_;
-  SequenceStaging staging_;
   Last<HeadsCall> last_heads_ = {};
   Last<JoinCall> last_join_ = {};
 };
