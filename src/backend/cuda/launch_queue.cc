@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kAlignment = 256;
 constexpr size_t kFirstStaging = size_t{1} << 20;
-// A kind of chunk may need two, see play_early().
+// A kind of chunk may need three: whole, and in play_early()'s two parts.
 constexpr size_t kMostGraphs = 96;
 // Two to three layers: noted in some 10 us, and, down to the 1B, as long at
 // work as noting the rest takes.

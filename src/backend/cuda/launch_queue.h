@@ -3,10 +3,10 @@
 //
 // A chunk's launches are first noted down with their parameters, and what the
 // host says about them (tokens, positions, block tables) is gathered in one
-// pinned buffer. Playing copies that buffer to the device and launches. A chunk
-// whose notes equal an earlier one's (every decode step does, as do prefill
-// chunks of one size) is replayed as a CUDA graph, so that a slow host does not
-// show: what changes from step to step lies in the copied buffer.
+// pinned buffer. Playing copies that buffer to the device and launches. What
+// is played and equals what was played earlier (every decode step does, as do
+// prefill chunks of one size) is replayed as a CUDA graph, so that a slow host
+// does not show: what changes from step to step lies in the copied buffer.
 #ifndef CARAT_BACKEND_CUDA_LAUNCH_QUEUE_H_
 #define CARAT_BACKEND_CUDA_LAUNCH_QUEUE_H_
 
