@@ -184,8 +184,8 @@ struct DeviceMemoryState {
   int64_t own_bytes = 0;
 };
 
-/// Operations are submitted in order to one queue and may still run when the
-/// call returns; submit() and wait() are the only synchronisation besides
+/// Operations are submitted in order to one queue (or to lanes, see there) and
+/// may still run when the call returns; submit() and wait() are the only synchronisation besides
 /// read(). Weights, buffers and views passed in must live until waited for;
 /// host spans (tokens, sequences) are copied in the call. One thread at a time
 /// may use a backend. Shapes are checked: Error{kInvalidArgument}.
@@ -281,6 +281,19 @@ class Backend {
   virtual int64_t submit() = 0;
   /// Waits until the work of `ticket` is done. Throws: Error{kDevice}.
   virtual void wait(int64_t ticket) = 0;
+
+  // --- Lanes: chunks side by side. ---
+
+  /// How many chunks of `rows` rows had better be at work at once.
+  virtual int lanes(int64_t /*rows*/) const { return 1; }
+  /// Operations from now on, which begin a chunk, belong to `lane`, of [0,
+  /// lanes()). Those of one lane run in order. Those of two may overlap, so
+  /// each lane needs buffers of its own; only heads() and attention() of one
+  /// layer keep the order of the calls, so that a chunk finds the keys and
+  /// values of those before it. Throws: Error{kDevice}.
+  virtual void use_lane(int /*lane*/) {}
+  /// Operations from now on follow all before, as they do until use_lane().
+  virtual void join_lanes() noexcept {}
 };
 
 }  // namespace carat

@@ -63,8 +63,11 @@ MemoryPlan plan_memory(const Checkpoint& checkpoint, Backend& backend,
         planned_kv_bytes(backend, *storage, ceil_div(tokens, kBlockTokens));
   }
   plan.logits_bytes = config.vocab_size * static_cast<int64_t>(sizeof(float));
+  const int lanes =
+      context_tokens > chunk_tokens ? backend.lanes(chunk_tokens) : 1;
   plan.workspace_bytes =
-      workspace_bytes(backend, config, std::min(chunk_tokens, context_tokens)) -
+      lanes * workspace_bytes(backend, config,
+                              std::min(chunk_tokens, context_tokens)) -
       plan.logits_bytes;
   plan.full_mode_logits_bytes = plan.logits_bytes * context_tokens;
   plan.full_mode_workspace_bytes =

@@ -12,9 +12,10 @@ namespace {
 // Chunks that have been submitted and not yet waited for.
 class InFlight {
  public:
-  InFlight(Backend& backend, int64_t total, const ProgressCallback& on_progress)
+  InFlight(Backend& backend, int lanes, int64_t total,
+           const ProgressCallback& on_progress)
       : backend_(backend),
-        limit_(backend.eager() ? 0 : 1),
+        limit_(backend.eager() ? 0 : static_cast<size_t>(lanes)),
         total_(total),
         on_progress_(on_progress) {}
 
@@ -53,6 +54,31 @@ class InFlight {
   std::deque<Submitted> chunks_;
 };
 
+// Puts chunks into the backend's lanes in turn.
+class Lanes {
+ public:
+  Lanes(Workspace& workspace, int count)
+      : workspace_(workspace), count_(count) {}
+  ~Lanes() {
+    if (count_ > 1) workspace_.backend().join_lanes();
+  }
+  Lanes(const Lanes&) = delete;
+  Lanes& operator=(const Lanes&) = delete;
+
+  // For the next chunk.
+  Workspace& next() {
+    if (count_ == 1) return workspace_;
+    lane_ = (lane_ + 1) % count_;
+    workspace_.backend().use_lane(lane_);
+    return workspace_.of_lane(lane_);
+  }
+
+ private:
+  Workspace& workspace_;
+  int count_;
+  int lane_ = -1;
+};
+
 }  // namespace
 
 int64_t choose_chunk_tokens(std::optional<int64_t> requested,
@@ -82,14 +108,18 @@ Matrix prefill_chunked(Model& model, Workspace& workspace, KvSequence& sequence,
                        const ProgressCallback& on_progress) {
   require(!tokens.empty(), "prefill: the prompt has no token");
   const auto total = static_cast<int64_t>(tokens.size());
-  InFlight in_flight(workspace.backend(), total, on_progress);
+  const std::vector<Chunk> chunks = plan_chunks(total, chunk_tokens);
+  Backend& backend = workspace.backend();
+  const int lane_count = chunks.size() > 1 ? backend.lanes(chunk_tokens) : 1;
+  InFlight in_flight(backend, lane_count, total, on_progress);
+  Lanes lanes(workspace, lane_count);
   Matrix logits;
-  for (const Chunk& chunk : plan_chunks(total, chunk_tokens)) {
+  for (const Chunk& chunk : chunks) {
     const bool is_last = chunk.end == total;
     const BatchSequence entry{
         &sequence, tokens.subspan(chunk.begin, chunk.end - chunk.begin),
         is_last ? LogitsWanted::kLast : LogitsWanted::kNone};
-    logits = model.forward({&entry, 1}, workspace);
+    logits = model.forward({&entry, 1}, lanes.next());
     in_flight.push(chunk.end);
   }
   in_flight.finish_all();
@@ -101,7 +131,7 @@ Matrix prefill_full(Model& model, Workspace& workspace, KvSequence& sequence,
                     const ProgressCallback& on_progress) {
   require(!tokens.empty(), "prefill: the prompt has no token");
   const auto total = static_cast<int64_t>(tokens.size());
-  InFlight in_flight(workspace.backend(), total, on_progress);
+  InFlight in_flight(workspace.backend(), 1, total, on_progress);
   const BatchSequence entry{&sequence, tokens, LogitsWanted::kAll};
   const Matrix logits = model.forward({&entry, 1}, workspace);
   in_flight.push(total);

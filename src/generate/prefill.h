@@ -37,7 +37,8 @@ std::vector<Chunk> plan_chunks(int64_t tokens, int64_t chunk_tokens);
 /// Appends `tokens` (>= 1) chunk by chunk, filling the KV cache only; of the
 /// last token alone the last layer and the logits are computed. It shares its
 /// chunk's pass, which reads the weights once: bits do not depend on the chunk.
-/// While a chunk runs the next is prepared; at most two are in flight. Returns
+/// While a chunk runs the next is prepared; as many are at work as the backend
+/// has lanes for, each with an arena of its own. Returns
 /// the last token's logits [1, vocab_size], a view into `workspace`.
 /// Throws: as Model::forward; Error{kCancelled} when `on_progress` returned
 /// false: finished chunks then stay in the cache.

@@ -80,6 +80,16 @@ void Workspace::fit(int64_t rows, int64_t logits_rows) {
   if (logits_buffer_) bytes_ += logits_buffer_->bytes();
 }
 
+Workspace& Workspace::of_lane(int lane) {
+  if (lane == 0) return *this;
+  if (!next_lane_) next_lane_ = std::make_unique<Workspace>(*backend_, config_);
+  return next_lane_->of_lane(lane - 1);
+}
+
+int64_t Workspace::bytes() const {
+  return bytes_ + (next_lane_ ? next_lane_->bytes() : 0);
+}
+
 KvCacheShape cache_shape(const ModelConfig& config) {
   KvCacheShape shape;
   shape.kv_heads = static_cast<int>(config.num_key_value_heads);

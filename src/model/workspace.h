@@ -22,9 +22,14 @@ class Workspace {
   /// Makes room. Throws: Error{kOutOfMemory}.
   void fit(int64_t rows, int64_t logits_rows);
 
+  /// The arena of a lane (see Backend::use_lane): this one for 0, others are
+  /// made when first asked for.
+  Workspace& of_lane(int lane);
+
   int64_t rows() const { return rows_; }
   int64_t logits_rows() const { return logits_rows_; }
-  int64_t bytes() const { return bytes_; }
+  /// Of all lanes.
+  int64_t bytes() const;
 
   Matrix x, y;                 ///< [rows, hidden_size] residual stream, branch
   Matrix q;                    ///< [rows, heads * head_dim]
@@ -45,6 +50,7 @@ class Workspace {
   int64_t rows_ = 0;
   int64_t logits_rows_ = 0;
   int64_t bytes_ = 0;
+  std::unique_ptr<Workspace> next_lane_;
 };
 
 /// The KV cache that a model of this config needs.

@@ -102,6 +102,16 @@ TEST(WidePlan, FillsTheDeviceInWholeRounds) {
             152);
 }
 
+TEST(WidePlan, TakesLessOfTheDeviceBesideAnotherChunk) {
+  // A K in fewer parts, tiles that are wider: codes are expanded less often.
+  const LinearCall down = call_of(128, 2560, 10240);
+  EXPECT_LT(plan_wide(h100(), down, false, kRoom, true).k_parts,
+            plan_wide(h100(), down, false, kRoom, false).k_parts);
+  const LinearCall o = call_of(128, 2560, 2048);
+  EXPECT_GT(plan_wide(h100(), o, false, kRoom, true).width,
+            plan_wide(h100(), o, false, kRoom, false).width);
+}
+
 TEST(WidePlans, RememberWhatPlanWideSays) {
   WidePlans plans(h100(), kRoom);
   for (int round = 0; round < 2; ++round) {

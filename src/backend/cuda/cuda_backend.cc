@@ -26,6 +26,12 @@ namespace {
 constexpr int64_t kWideRows = 33;
 /// Room for partial results, of split attention or linear layers, at most.
 constexpr int64_t kMostPartialBytes = int64_t{64} << 20;
+/// The same in each lane.
+constexpr int64_t kMostLanePartialBytes =
+    kMostPartialBytes / LaunchQueue::kLanes;
+/// Chunks of up to so many rows leave multiprocessors idle enough to gain from
+/// a second one beside them.
+constexpr int64_t kMostLaneRows = 1024;
 /// Room for kernels' code, graphs and the rest of pages.
 constexpr int64_t kCodeBytes = int64_t{64} << 20;
 
@@ -75,7 +81,8 @@ class CudaBackend : public Backend {
         traits_(traits),
         pool_(threads),
         queue_(std::make_shared<LaunchQueue>(device, traits.overlaps)),
-        wide_plans_(traits, kMostPartialBytes) {}
+        wide_plans_(traits, kMostPartialBytes),
+        lane_plans_(traits, kMostLanePartialBytes, true) {}
 
   std::string name() const override { return name_; }
   int threads() const override { return pool_.size(); }
@@ -87,9 +94,9 @@ class CudaBackend : public Backend {
     size_t free = 0, total = 0;
     queue_->bind();
     check(cudaMemGetInfo(&free, &total), "asking for the free memory");
-    return DeviceMemoryState{static_cast<int64_t>(free),
-                             static_cast<int64_t>(total),
-                             kMostPartialBytes + kCodeBytes};
+    return DeviceMemoryState{
+        static_cast<int64_t>(free), static_cast<int64_t>(total),
+        kMostPartialBytes + kMostLanePartialBytes + kCodeBytes};
   }
   int64_t allocation_bytes(int64_t bytes) const override {
     // What cudaMalloc was seen to take: small ones share a page.
@@ -242,6 +249,8 @@ class CudaBackend : public Backend {
       // Attention may read blocks of earlier passes before the kernels before
       // it have ended: a second pass over a layer gets a flush of its own.
       if (appended_.has(queue_->flushes(), kv, layer.layer)) queue_->flush();
+      queue_->enter_gate(layer.layer * kCacheKinds +
+                         static_cast<int>(layer.kind));
       call.k = rows_of(in.k);
       call.v = rows_of(in.v);
       call.k_norm = in.k_norm.size > 0 ? in.k_norm.data : nullptr;
@@ -343,6 +352,7 @@ class CudaBackend : public Backend {
     } else {
       launch_attention_wide(*queue_, call, count);
     }
+    queue_->pass_gate();
   }
 
   void add_norm(Matrix x, Matrix y, Vector post_norm, Vector next_norm,
@@ -415,6 +425,14 @@ class CudaBackend : public Backend {
   }
 
   bool eager() const override { return false; }
+  int lanes(int64_t rows) const override {
+    return rows <= kMostLaneRows ? LaunchQueue::kLanes : 1;
+  }
+  void use_lane(int lane) override {
+    require(lane >= 0 && lane < LaunchQueue::kLanes, "use_lane: out of range");
+    queue_->use_lane(lane);
+  }
+  void join_lanes() noexcept override { queue_->join_lanes(); }
   int64_t submit() override { return queue_->submit(); }
   void wait(int64_t ticket) override { queue_->wait(ticket); }
   int64_t launches() const { return queue_->launches(); }
@@ -434,7 +452,7 @@ class CudaBackend : public Backend {
                      int padded_dim) {
     const int64_t bytes = tile_heads * splits * partial_floats(padded_dim) *
                           static_cast<int64_t>(sizeof(float));
-    if (bytes > kMostPartialBytes) return false;
+    if (bytes > most_partial_bytes()) return false;
     call.partials = fit_partials(bytes);
     call.splits = static_cast<int32_t>(splits);
     return true;
@@ -477,7 +495,8 @@ class CudaBackend : public Backend {
   void launch_linear(LinearCall call, int bits, bool gated) {
     if (call.rows >= kWideRows && traits_.has_wgmma && bits != kMixedBits &&
         wide_supports(call)) {
-      const WidePlan plan = wide_plans_.of(call, gated);
+      WidePlans& plans = queue_->lane() ? lane_plans_ : wide_plans_;
+      const WidePlan plan = plans.of(call, gated);
       if (plan.k_parts > 1) {
         call.partials = {fit_partials(plan.partial_bytes),
                          round_up(call.pieces[0].weight.rows, 4)};
@@ -540,19 +559,24 @@ class CudaBackend : public Backend {
 
   // Before anything is staged for the launch that uses them: may flush.
   float* fit_partials(int64_t bytes) {
-    if (partials_.bytes() < bytes) {
-      partials_ = {};  // before the new one; waits for its users
-      partials_ = DeviceMemory(queue_, bytes, "partial results");
+    DeviceMemory& partials =
+        partials_[static_cast<size_t>(queue_->lane().value_or(0))];
+    if (partials.bytes() < bytes) {
+      partials = {};  // before the new one; waits for its users
+      partials = DeviceMemory(queue_, bytes, "partial results");
     }
-    return reinterpret_cast<float*>(partials_.data());
+    return reinterpret_cast<float*>(partials.data());
+  }
+  int64_t most_partial_bytes() const {
+    return queue_->lane() ? kMostLanePartialBytes : kMostPartialBytes;
   }
 
   std::string name_;
   DeviceTraits traits_;
   ThreadPool pool_;
   std::shared_ptr<LaunchQueue> queue_;
-  WidePlans wide_plans_;
-  DeviceMemory partials_;
+  WidePlans wide_plans_, lane_plans_;
+  DeviceMemory partials_[LaunchQueue::kLanes];
   AppendLog appended_;
   Last<HeadsCall> last_heads_ = {};
   Last<JoinCall> last_join_ = {};

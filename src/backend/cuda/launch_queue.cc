@@ -10,7 +10,6 @@
 namespace carat::cuda {
 namespace {
 
-constexpr size_t kAlignment = 256;
 constexpr size_t kFirstStaging = size_t{1} << 20;
 // A kind of chunk may need three: whole, and in play_early()'s two parts.
 constexpr size_t kMostGraphs = 96;
@@ -18,22 +17,15 @@ constexpr size_t kMostGraphs = 96;
 // work as noting the rest takes.
 constexpr size_t kEarlyLaunches = 20;
 
-size_t aligned(size_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
-
 }  // namespace
 
 LaunchQueue::LaunchQueue(int device, bool overlaps)
     : device_(device), overlaps_(overlaps) {
   bind();
-  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
-        "making a stream");
   try {
-    make_staging(kFirstStaging);
+    make_lane(lanes_[0]);
   } catch (...) {
-    free_staging();
-    cudaStreamDestroy(stream_);
+    free_lanes();
     throw;
   }
 }
@@ -45,80 +37,114 @@ LaunchQueue::~LaunchQueue() {
   }
   for (const Ticket& ticket : tickets_) cudaEventDestroy(ticket.event);
   for (cudaEvent_t event : free_events_) cudaEventDestroy(event);
-  free_staging();
-  cudaStreamDestroy(stream_);
+  free_lanes();
 }
 
 void LaunchQueue::bind() const {
   check(cudaSetDevice(device_), "choosing the device");
 }
 
-void LaunchQueue::make_staging(size_t bytes) {
-  staging_capacity_ = bytes;
-  void* memory = nullptr;
-  check(cudaMalloc(&memory, bytes), "allocating the staging buffer");
-  device_staging_ = static_cast<std::byte*>(memory);
-  for (Slot& slot : slots_) {
-    check(cudaMallocHost(&memory, bytes), "allocating pinned memory");
-    slot.memory = static_cast<std::byte*>(memory);
-    std::memset(slot.memory, 0, bytes);
-    check(cudaEventCreateWithFlags(&slot.copied, cudaEventDisableTiming),
+void LaunchQueue::make_lane(Lane& lane) {
+  if (lane.stream == nullptr) {
+    check(cudaStreamCreateWithFlags(&lane.stream, cudaStreamNonBlocking),
+          "making a stream");
+  }
+  if (lane.reached == nullptr) {
+    check(cudaEventCreateWithFlags(&lane.reached, cudaEventDisableTiming),
           "making an event");
+  }
+  if (!lane.staging) {
+    lane.staging = std::make_unique<StagingBuffer>(kFirstStaging);
   }
 }
 
-void LaunchQueue::free_staging() noexcept {
-  for (Slot& slot : slots_) {
-    if (slot.copied != nullptr) cudaEventDestroy(slot.copied);
-    if (slot.memory != nullptr) cudaFreeHost(slot.memory);
-    slot = {};
+void LaunchQueue::free_lanes() noexcept {
+  for (Lane& lane : lanes_) {
+    lane.staging.reset();
+    if (lane.reached != nullptr) cudaEventDestroy(lane.reached);
+    if (lane.stream != nullptr) cudaStreamDestroy(lane.stream);
   }
-  if (device_staging_ != nullptr) cudaFree(device_staging_);
-  device_staging_ = nullptr;
+}
+
+// What `lane` is given from now on waits for what `other` was given so far.
+void LaunchQueue::follow(const Lane& lane, const Lane& other) {
+  check(cudaEventRecord(other.reached, other.stream), "recording an event");
+  check(cudaStreamWaitEvent(lane.stream, other.reached, 0),
+        "ordering two streams");
+}
+
+void LaunchQueue::use_lane(int lane) {
+  bind();
+  if (!notes_.empty()) flush();
+  if (!are_beside_) {
+    for (Lane& other : lanes_) {
+      make_lane(other);
+      if (&other != &lanes_[0]) follow(other, lanes_[0]);
+    }
+    are_beside_ = true;
+  }
+  lane_ = lane;
+}
+
+void LaunchQueue::join_lanes() noexcept {
+  if (!are_beside_) return;
+  try {
+    pass_gate();
+    flush();
+    for (const Lane& other : lanes_) {
+      if (&other != &lanes_[0]) follow(lanes_[0], other);
+    }
+  } catch (const Error&) {
+    forget();  // a failing device says so again at the next call
+  }
+  are_beside_ = false;
+  lane_ = 0;
+}
+
+void LaunchQueue::enter_gate(int gate) {
+  if (!are_beside_) return;
+  pass_gate();
+  waits_for_ = passage(gate, (lane_ + 1) % kLanes);
+  open_ = passage(gate, lane_);
+}
+
+void LaunchQueue::pass_gate() {
+  if (open_ == Passages::kNone) return;
+  if (!notes_.empty()) {
+    notes_.mark(open_);
+  } else {  // they are played already
+    check(cudaEventRecord(passages_.event(open_), now().stream),
+          "marking a passage");
+  }
+  open_ = waits_for_ = Passages::kNone;
 }
 
 void LaunchQueue::make_room(size_t bytes) {
-  if (staged_bytes_ + bytes <= staging_capacity_) return;
+  const size_t used = now().staging->used();
+  if (used + bytes <= now().staging->capacity()) return;
   drain();
-  free_staging();
-  make_staging(std::max(2 * staging_capacity_, 2 * bytes));
+  const size_t capacity = std::max(2 * now().staging->capacity(), 2 * bytes);
+  now().staging.reset();
+  now().staging = std::make_unique<StagingBuffer>(capacity);
 }
 
 const void* LaunchQueue::stage(const void* data, size_t bytes, size_t reserve) {
-  const size_t room = aligned(std::max(bytes, reserve));
-  make_room(room);
-  Slot& slot = slots_[slot_];
-  if (slot.in_use) {
-    check(cudaEventSynchronize(slot.copied), "waiting for a staging copy");
-    slot.in_use = false;
-  }
-  for (const Staged& staged : staged_) {
-    if (staged.bytes == bytes &&
-        std::memcmp(slot.memory + staged.offset, data, bytes) == 0) {
-      return device_staging_ + staged.offset;
-    }
-  }
-  const Staged staged{staged_bytes_, bytes};
-  std::memcpy(slot.memory + staged.offset, data, bytes);
-  staged_.push_back(staged);
-  staged_bytes_ += room;
-  return device_staging_ + staged.offset;
+  const size_t room = std::max(bytes, reserve);
+  make_room(StagingBuffer::room_for(room));
+  return now().staging->stage(data, bytes, room);
+}
+
+void LaunchQueue::take_back() {
+  waits_for_ = notes_.take_back();
+  --launches_;
 }
 
 void LaunchQueue::record(const void* kernel, const LaunchShape& shape,
                          const void* params, size_t bytes) {
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
   allow_shared_memory(kernel, shape.shared_bytes);
-  const size_t offset = (params_.size() + 63) / 64 * 64;
-  params_.resize(offset + bytes);
-  std::memcpy(params_.data() + offset, params, bytes);
-  records_.push_back({kernel,
-                      {shape.grid.x, shape.grid.y, shape.grid.z},
-                      shape.threads,
-                      shape.shared_bytes,
-                      shape.cluster,
-                      static_cast<uint32_t>(offset),
-                      static_cast<uint32_t>(bytes)});
+  notes_.add(kernel, shape, params, bytes,
+             std::exchange(waits_for_, Passages::kNone));
   ++launches_;
 }
 
@@ -141,43 +167,9 @@ void LaunchQueue::allow_shared_memory(const void* kernel, int bytes) {
   place->second = bytes;
 }
 
-void LaunchQueue::launch_all() {
-  bool is_first = true;  // behind a copy: nothing to overlap with
-  for (const Record& record : records_) {
-    void* arguments[] = {params_.data() + record.params_offset};
-    cudaLaunchAttribute attributes[2] = {};
-    unsigned count = 0;
-    if (overlaps_ && !is_first) {
-      attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-      attributes[count++].val.programmaticStreamSerializationAllowed = 1;
-    }
-    if (record.cluster > 1) {
-      attributes[count].id = cudaLaunchAttributeClusterDimension;
-      attributes[count++].val.clusterDim = {
-          1, 1, static_cast<unsigned>(record.cluster)};
-    }
-    cudaLaunchConfig_t config = {};
-    config.gridDim = dim3(record.grid[0], record.grid[1], record.grid[2]);
-    config.blockDim = dim3(static_cast<unsigned>(record.threads));
-    config.dynamicSmemBytes = static_cast<size_t>(record.shared_bytes);
-    config.stream = stream_;
-    config.attrs = attributes;
-    config.numAttrs = count;
-    check(cudaLaunchKernelExC(&config, record.kernel, arguments),
-          "launching a kernel");
-    is_first = false;
-  }
-}
-
-// Whether what is noted now made this graph.
-bool LaunchQueue::is_noted(const Graph& graph) const {
-  return graph.params.size() == params_.size() && graph.records == records_ &&
-         std::memcmp(graph.params.data(), params_.data(), params_.size()) == 0;
-}
-
 LaunchQueue::Graph& LaunchQueue::find_graph() {
   for (Graph& graph : graphs_) {
-    if (is_noted(graph)) return graph;
+    if (graph.notes == notes_) return graph;
   }
   if (graphs_.size() == kMostGraphs) {
     // One that was seen only once goes first, else the longest unused.
@@ -188,26 +180,26 @@ LaunchQueue::Graph& LaunchQueue::find_graph() {
         graphs_.begin(), graphs_.end(),
         [&](const Graph& a, const Graph& b) { return age(a) < age(b); });
     if (oldest->executable != nullptr) {
-      check(cudaStreamSynchronize(stream_), "waiting for the device");
+      wait_all();
       check(cudaGraphExecDestroy(oldest->executable), "dropping a graph");
     }
     graphs_.erase(oldest);
   }
-  graphs_.push_back({records_, params_, nullptr, 0});
+  graphs_.push_back({notes_, nullptr, 0});
   return graphs_.back();
 }
 
 void LaunchQueue::play() {
   constexpr size_t kWorthAGraph = 8;
-  if (records_.size() < kWorthAGraph) {
-    launch_all();
+  if (notes_.size() < kWorthAGraph) {
+    launch_all(false);
     return;
   }
   Graph& graph = find_graph();
   const bool is_first = graph.last_use == 0;
   graph.last_use = ++plays_;
   if (is_first) {
-    launch_all();
+    launch_all(false);
     return;
   }
   if (graph.executable == nullptr) {
@@ -217,31 +209,30 @@ void LaunchQueue::play() {
     cudaGraphDestroy(captured);
     check(made, "making a graph");
   }
-  check(cudaGraphLaunch(graph.executable, stream_), "launching a graph");
+  check(cudaGraphLaunch(graph.executable, now().stream), "launching a graph");
 }
 
 cudaGraph_t LaunchQueue::capture() {
-  check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal),
+  check(cudaStreamBeginCapture(now().stream, cudaStreamCaptureModeThreadLocal),
         "beginning a graph");
   cudaGraph_t captured = nullptr;
   try {
-    launch_all();
+    launch_all(true);
   } catch (...) {
     // Or the stream would go on capturing for ever.
-    cudaStreamEndCapture(stream_, &captured);
+    cudaStreamEndCapture(now().stream, &captured);
     if (captured != nullptr) cudaGraphDestroy(captured);
     cudaGetLastError();
     throw;
   }
-  check(cudaStreamEndCapture(stream_, &captured), "ending a graph");
+  check(cudaStreamEndCapture(now().stream, &captured), "ending a graph");
   return captured;
 }
 
 void LaunchQueue::forget() noexcept {
-  records_.clear();
-  params_.clear();
-  staged_.clear();
-  staged_bytes_ = 0;
+  notes_.clear();
+  if (now().staging) now().staging->forget();
+  waits_for_ = open_ = Passages::kNone;
   has_played_early_ = false;
 }
 
@@ -257,20 +248,9 @@ void LaunchQueue::flush() {
 void LaunchQueue::flush_notes() {
   ++flushes_;
   bind();
-  if (staged_bytes_ > 0) {
-    Slot& slot = slots_[slot_];
-    check(cudaMemcpyAsync(device_staging_, slot.memory, staged_bytes_,
-                          cudaMemcpyHostToDevice, stream_),
-          "copying to the device");
-    check(cudaEventRecord(slot.copied, stream_), "recording an event");
-    slot.in_use = true;
-    slot_ = (slot_ + 1) % kSlots;
-  }
-  staged_.clear();
-  staged_bytes_ = 0;
-  if (!records_.empty()) play();
-  records_.clear();
-  params_.clear();
+  now().staging->copy(now().stream);
+  if (!notes_.empty()) play();
+  notes_.clear();
 }
 
 cudaEvent_t LaunchQueue::take_event() {
@@ -288,7 +268,7 @@ cudaEvent_t LaunchQueue::take_event() {
 void LaunchQueue::play_early() {
   // A chunk that was not waited for may still keep the device busy.
   if (has_played_early_ || !tickets_.empty() ||
-      records_.size() < kEarlyLaunches) {
+      notes_.size() < kEarlyLaunches) {
     return;
   }
   flush();
@@ -296,11 +276,12 @@ void LaunchQueue::play_early() {
 }
 
 int64_t LaunchQueue::submit() {
+  pass_gate();
   flush();
   has_played_early_ = false;
   const cudaEvent_t event = take_event();
   tickets_.push_back({++last_ticket_, event});
-  check(cudaEventRecord(event, stream_), "recording an event");
+  check(cudaEventRecord(event, now().stream), "recording an event");
   return last_ticket_;
 }
 
@@ -318,9 +299,16 @@ void LaunchQueue::wait(int64_t ticket) {
   }
 }
 
+void LaunchQueue::wait_all() {
+  for (const Lane& lane : lanes_) {
+    if (lane.stream == nullptr) continue;
+    check(cudaStreamSynchronize(lane.stream), "waiting for the device");
+  }
+}
+
 void LaunchQueue::drain() {
   flush();
-  check(cudaStreamSynchronize(stream_), "waiting for the device");
+  wait_all();
 }
 
 void LaunchQueue::drain_quietly() noexcept {
@@ -334,21 +322,29 @@ void LaunchQueue::drain_quietly() noexcept {
 void LaunchQueue::copy_from_device(void* host, const void* device,
                                    size_t bytes) {
   flush();
-  check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_),
+  if (are_beside_) wait_all();
+  check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost,
+                        now().stream),
         "reading from the device");
-  check(cudaStreamSynchronize(stream_), "reading from the device");
+  check(cudaStreamSynchronize(now().stream), "reading from the device");
 }
 
 void LaunchQueue::copy_to_device(void* device, const void* host, size_t bytes) {
   flush();
-  check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_),
+  if (are_beside_) wait_all();
+  check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice,
+                        now().stream),
         "copying to the device");
-  check(cudaStreamSynchronize(stream_), "copying to the device");
+  check(cudaStreamSynchronize(now().stream), "copying to the device");
 }
 
 void LaunchQueue::zero(void* device, size_t bytes) {
   flush();
-  check(cudaMemsetAsync(device, 0, bytes, stream_), "zeroing memory");
+  check(cudaMemsetAsync(device, 0, bytes, now().stream), "zeroing memory");
+  if (!are_beside_) return;
+  for (const Lane& other : lanes_) {
+    if (&other != &now()) follow(other, now());
+  }
 }
 
 }  // namespace carat::cuda

@@ -7,6 +7,10 @@
 // is played and equals what was played earlier (every decode step does, as do
 // prefill chunks of one size) is replayed as a CUDA graph, so that a slow host
 // does not show: what changes from step to step lies in the copied buffer.
+//
+// Chunks can run side by side, each in a lane: a stream with staging of its
+// own. What ties them is the KV cache: keys and values of a layer pass a gate,
+// which a chunk opens for the next one in the other lane.
 #ifndef CARAT_BACKEND_CUDA_LAUNCH_QUEUE_H_
 #define CARAT_BACKEND_CUDA_LAUNCH_QUEUE_H_
 
@@ -15,23 +19,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <span>
+#include <memory>
+#include <optional>
 #include <type_traits>
 #include <unordered_map>
 #include <vector>
 
+#include "backend/cuda/launch_notes.h"
+#include "backend/cuda/staging_buffer.h"
+
 namespace carat::cuda {
 
-/// How to launch one kernel.
-struct LaunchShape {
-  dim3 grid;
-  int threads = 0;
-  int shared_bytes = 0;
-  /// Thread blocks along z that form a cluster (sm_90): all of them, or 1.
-  int cluster = 1;
-};
-
-/// One stream, in order. Not thread-safe.
+/// In order, or in lanes. Not thread-safe.
 class LaunchQueue {
  public:
   /// Throws: Error{kDevice}, Error{kOutOfMemory}.
@@ -57,13 +56,9 @@ class LaunchQueue {
   }
 
   /// How many launches are noted since the last flush.
-  size_t noted() const { return records_.size(); }
+  size_t noted() const { return notes_.size(); }
   /// Forgets the last one.
-  void take_back() {
-    params_.resize(records_.back().params_offset);
-    records_.pop_back();
-    --launches_;
-  }
+  void take_back();
   /// How many launches were ever noted and not taken back.
   int64_t launches() const { return launches_; }
 
@@ -75,6 +70,24 @@ class LaunchQueue {
   /// Makes sure that stage() calls of `bytes` in all, each with up to 256 bytes
   /// of padding, find room without moving what they return.
   void make_room(size_t bytes);
+
+  /// What is noted from now on goes into this lane, of [0, kLanes): behind
+  /// that lane's earlier work, and behind all work from before lanes were used,
+  /// but beside the other lane's. Throws: Error{kDevice}.
+  void use_lane(int lane);
+  /// What is noted from now on follows all work of all lanes.
+  void join_lanes() noexcept;
+  /// Which lane is noted for; nullopt: all in order.
+  std::optional<int> lane() const {
+    return are_beside_ ? std::optional(lane_) : std::nullopt;
+  }
+  /// In lanes: the launches from here to pass_gate() begin when the other
+  /// lane's last passage of `gate` (from 0) that was noted has ended. Without
+  /// lanes nothing.
+  void enter_gate(int gate);
+  /// Ends the passage, if one is open, with the last launch. enter_gate() and
+  /// submit() do it too.
+  void pass_gate();
 
   /// Plays what is noted; if that fails, it is forgotten. Throws:
   /// Error{kDevice}.
@@ -101,34 +114,20 @@ class LaunchQueue {
 
   /// How often flush() was called.
   uint64_t flushes() const { return flushes_; }
-  cudaStream_t stream() const { return stream_; }
+  cudaStream_t stream() const { return now().stream; }
   /// Makes this queue's device the calling thread's.
   void bind() const;
 
+  static constexpr int kLanes = 2;
+
  private:
-  struct Record {
-    const void* kernel;
-    uint32_t grid[3];
-    int32_t threads;
-    int32_t shared_bytes;
-    int32_t cluster;
-    uint32_t params_offset;
-    uint32_t params_bytes;
-    bool operator==(const Record&) const = default;
-  };
-  struct Staged {
-    size_t offset;
-    size_t bytes;
-  };
-  // Pinned host memory, busy until its copy is done.
-  struct Slot {
-    std::byte* memory = nullptr;
-    cudaEvent_t copied = nullptr;
-    bool in_use = false;
+  struct Lane {
+    cudaStream_t stream = nullptr;
+    cudaEvent_t reached = nullptr;  // to order it with the others
+    std::unique_ptr<StagingBuffer> staging;
   };
   struct Graph {
-    std::vector<Record> records;
-    std::vector<std::byte> params;
+    LaunchNotes notes;
     cudaGraphExec_t executable = nullptr;  // null: seen once
     uint64_t last_use = 0;
   };
@@ -140,30 +139,33 @@ class LaunchQueue {
   void record(const void* kernel, const LaunchShape& shape, const void* params,
               size_t bytes);
   void allow_shared_memory(const void* kernel, int bytes);
-  void make_staging(size_t bytes);
-  void free_staging() noexcept;
+  void make_lane(Lane& lane);
+  void free_lanes() noexcept;
+  Lane& now() { return lanes_[lane_]; }
+  const Lane& now() const { return lanes_[lane_]; }
+  void follow(const Lane& lane, const Lane& other);
+  void wait_all();
+  // A lane's passing of a gate.
+  static int32_t passage(int gate, int lane) { return gate * kLanes + lane; }
   void flush_notes();
   void forget() noexcept;
   void play();
   cudaGraph_t capture();
-  void launch_all();
+  void launch_all(bool captures) {
+    notes_.play(now().stream, passages_, overlaps_, captures);
+  }
   Graph& find_graph();
-  bool is_noted(const Graph& graph) const;
   cudaEvent_t take_event();
-
-  static constexpr int kSlots = 4;
 
   int device_;
   bool overlaps_;
-  cudaStream_t stream_ = nullptr;
-  std::vector<Record> records_;
-  std::vector<std::byte> params_;
-  std::vector<Staged> staged_;
-  size_t staged_bytes_ = 0;
-  size_t staging_capacity_ = 0;
-  std::byte* device_staging_ = nullptr;
-  Slot slots_[kSlots];
-  int slot_ = 0;
+  Lane lanes_[kLanes];  // the others are made when first used
+  int lane_ = 0;
+  bool are_beside_ = false;  // lanes are in use
+  Passages passages_;
+  int32_t waits_for_ = Passages::kNone;  // of the next launch
+  int32_t open_ = Passages::kNone;       // the one that is noted now
+  LaunchNotes notes_;
   std::vector<Graph> graphs_;
   uint64_t plays_ = 0;
   uint64_t flushes_ = 0;

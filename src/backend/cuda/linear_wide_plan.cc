@@ -20,21 +20,25 @@ int64_t work_cycles(int k_tiles, int width, int stores) {
 constexpr int64_t kIdleCycles = 65;   // for a multiprocessor without work
 constexpr int64_t kJoinBytes = 5000;  // a cycle, of the sums of a shared K
 
-int64_t cycles_of(const LinearCall& call, int works, int width,
-                  int processors) {
+int64_t cycles_of(const LinearCall& call, int works, int width, int processors,
+                  bool is_beside) {
   const int length = range_tiles(call.input.k_tiles);
   const int ranges =
       (range_count(call.input.k_tiles) + call.k_parts - 1) / call.k_parts;
   const int rounds = (works + processors - 1) / processors;
-  return rounds * work_cycles(std::min(call.input.k_tiles, ranges * length),
-                              width, call.k_parts > 1 ? ranges : 1) +
-         kIdleCycles * std::max(0, processors - works);
+  const int64_t one = work_cycles(std::min(call.input.k_tiles, ranges * length),
+                                  width, call.k_parts > 1 ? ranges : 1);
+  const int64_t alone =
+      rounds * one + kIdleCycles * std::max(0, processors - works);
+  // What one lane leaves idle the other one uses: half of the cost is the share
+  // of the device that is taken (none, four fifths or all of it were slower).
+  return is_beside ? (alone + one * works / processors) / 2 : alone;
 }
 
 }  // namespace
 
 WidePlan plan_wide(const DeviceTraits& device, const LinearCall& given,
-                   bool gated, int64_t most_partial_bytes) {
+                   bool gated, int64_t most_partial_bytes, bool is_beside) {
   LinearCall call = given;
   const int ranges = range_count(call.input.k_tiles);
   const bool may_share = !gated && call.piece_count == 1;
@@ -50,7 +54,8 @@ WidePlan plan_wide(const DeviceTraits& device, const LinearCall& given,
       if (is_shared && (!may_share || bytes > most_partial_bytes)) break;
       const int works = WideCut(call, width, gated).works;
       const int64_t cycles =
-          cycles_of(call, works, width, device.processors) + bytes / kJoinBytes;
+          cycles_of(call, works, width, device.processors, is_beside) +
+          bytes / kJoinBytes;
       // Of equals the wider one: it expands weights less often.
       if (cycles <= least) {
         least = cycles;
@@ -70,8 +75,8 @@ WidePlan WidePlans::of(const LinearCall& call, bool gated) {
   for (const Entry& entry : entries_) {
     if (entry.shape == shape) return entry.plan;
   }
-  const Entry entry = {shape,
-                       plan_wide(device_, call, gated, most_partial_bytes_)};
+  const Entry entry = {
+      shape, plan_wide(device_, call, gated, most_partial_bytes_, is_beside_)};
   if (entries_.size() < kMostEntries) {
     entries_.push_back(entry);
   } else {

@@ -8,9 +8,11 @@
 
 namespace carat::cuda {
 
-/// The fastest by a model of costs that asks for no more partial_bytes.
+/// The fastest by a model of costs that asks for no more partial_bytes;
+/// is_beside: where another chunk is at work too.
 WidePlan plan_wide(const DeviceTraits& device, const LinearCall& call,
-                   bool gated, int64_t most_partial_bytes);
+                   bool gated, int64_t most_partial_bytes,
+                   bool is_beside = false);
 
 /// How many sums a join adds, where K of `ranges` is shared by `parts`: the
 /// first part leaves one, the others one a range.
@@ -22,8 +24,11 @@ constexpr int slots_of(int ranges, int parts) {
 /// every layer would spend before the device has its first work.
 class WidePlans {
  public:
-  WidePlans(const DeviceTraits& device, int64_t most_partial_bytes)
-      : device_(device), most_partial_bytes_(most_partial_bytes) {}
+  WidePlans(const DeviceTraits& device, int64_t most_partial_bytes,
+            bool is_beside = false)
+      : device_(device),
+        most_partial_bytes_(most_partial_bytes),
+        is_beside_(is_beside) {}
   /// plan_wide() of a call.
   WidePlan of(const LinearCall& call, bool gated);
 
@@ -41,6 +46,7 @@ class WidePlans {
 
   DeviceTraits device_;
   int64_t most_partial_bytes_;
+  bool is_beside_;
   std::vector<Entry> entries_;
   size_t next_ = 0;  // to be replaced
 };
