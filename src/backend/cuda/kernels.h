@@ -64,13 +64,18 @@ struct LinearCall {
   Rows partials;        ///< linear_wide: [slot][rows][N], if K is shared
   int32_t k_parts = 1;  ///< linear_wide: thread blocks that share a tile's K
   int32_t parts = 1;    ///< linear_small: thread blocks that share a slice
+  /// linear_wide: the next kernel starts not before this one has asked for all
+  /// it needs. Until then its waiting thread blocks would take multiprocessors
+  /// from another lane.
+  int32_t lets_next_start_late = 0;
+  int32_t padding = 0;
   SmallLayout small;
 };
 // LaunchQueue::launch clears padding. What follows an array of structures GCC
 // 12 looks for in the array: there must be none.
 static_assert(sizeof(LinearCall) ==
               sizeof(LinearPiece) * kMostPieces + 2 * sizeof(ActivationSlab) +
-                  sizeof(Rows) + sizeof(SmallLayout) + 6 * sizeof(int32_t));
+                  sizeof(Rows) + sizeof(SmallLayout) + 8 * sizeof(int32_t));
 
 /// `bits` of a gated call whose two weights differ; linear_small alone.
 inline constexpr int kMixedBits = 0;

@@ -259,11 +259,12 @@ __global__ __launch_bounds__(kWideThreads, 1) void linear_wide_kernel(
     barrier_init_done();
   }
   __syncthreads();
-  let_next_start();
+  if (call.lets_next_start_late == 0) let_next_start();
   if (threadIdx.x >= kMultiplyThreads) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
     if (threadIdx.x == kMultiplyThreads) {
       fill_ring<kBits, kWidth, kGated, true, false>(call, ring);
+      if (call.lets_next_start_late != 0) let_next_start();
     } else if (threadIdx.x == kMultiplyThreads + 32) {
       if (call.rows <= kRowsAtOnce) {
         fill_ring<kBits, kWidth, kGated, false, true>(call, ring);

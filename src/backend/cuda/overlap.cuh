@@ -6,7 +6,7 @@
 namespace carat::cuda {
 
 // Lets the next kernel start; it still waits for this one's end. First thing in
-// every kernel.
+// every kernel, but for wide linear ones beside another lane.
 __device__ __forceinline__ void let_next_start() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
