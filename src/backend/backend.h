@@ -185,10 +185,11 @@ struct DeviceMemoryState {
 };
 
 /// Operations are submitted in order to one queue (or to lanes, see there) and
-/// may still run when the call returns; submit() and wait() are the only synchronisation besides
-/// read(). Weights, buffers and views passed in must live until waited for;
-/// host spans (tokens, sequences) are copied in the call. One thread at a time
-/// may use a backend. Shapes are checked: Error{kInvalidArgument}.
+/// may still run when the call returns; submit() and wait() are the only
+/// synchronisation besides read(). Weights, buffers and views passed in must
+/// live until waited for; host spans (tokens, sequences) are copied in the
+/// call. One thread at a time may use a backend. Shapes are checked:
+/// Error{kInvalidArgument}.
 class Backend {
  public:
   virtual ~Backend() = default;

@@ -11,8 +11,9 @@
 #include "backend/cuda/device_memory.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/launch_queue.h"
-#include "backend/cuda/linear_wide_plan.h"
+#include "backend/cuda/linear_launcher.h"
 #include "backend/cuda/packing.h"
+#include "backend/cuda/partial_room.h"
 #include "backend/shape_checks.h"
 #include "base/checked.h"
 #include "base/require.h"
@@ -22,13 +23,6 @@ namespace carat {
 namespace cuda {
 namespace {
 
-/// From this many rows on the wide kernels are faster.
-constexpr int64_t kWideRows = 33;
-/// Room for partial results, of split attention or linear layers, at most.
-constexpr int64_t kMostPartialBytes = int64_t{64} << 20;
-/// The same in each lane.
-constexpr int64_t kMostLanePartialBytes =
-    kMostPartialBytes / LaunchQueue::kLanes;
 /// Chunks of up to so many rows leave multiprocessors idle enough to gain from
 /// a second one beside them.
 constexpr int64_t kMostLaneRows = 1024;
@@ -81,8 +75,8 @@ class CudaBackend : public Backend {
         traits_(traits),
         pool_(threads),
         queue_(std::make_shared<LaunchQueue>(device, traits.overlaps)),
-        wide_plans_(traits, kMostPartialBytes),
-        lane_plans_(traits, kMostLanePartialBytes, true) {}
+        partials_(queue_),
+        linears_(queue_, traits, partials_) {}
 
   std::string name() const override { return name_; }
   int threads() const override { return pool_.size(); }
@@ -96,7 +90,7 @@ class CudaBackend : public Backend {
     check(cudaMemGetInfo(&free, &total), "asking for the free memory");
     return DeviceMemoryState{
         static_cast<int64_t>(free), static_cast<int64_t>(total),
-        kMostPartialBytes + kMostLanePartialBytes + kCodeBytes};
+        PartialRoom::kMostBytes + PartialRoom::kMostLaneBytes + kCodeBytes};
   }
   int64_t allocation_bytes(int64_t bytes) const override {
     // What cudaMalloc was seen to take: small ones share a page.
@@ -186,7 +180,6 @@ class CudaBackend : public Backend {
   void linear(const LinearInput& input,
               std::span<const LinearOutput> outputs) override {
     const auto& in = own<const CudaInput>(input, "input of another backend");
-    bool is_there[kLinearKinds] = {};
     for (const LinearOutput& output : outputs) {
       require(output.weight != nullptr, "linear: no weight");
       const CudaMatrix& weight = own_matrix(*output.weight);
@@ -195,14 +188,11 @@ class CudaBackend : public Backend {
                   output.output.cols == weight.rows() &&
                   output.output.rows == input.rows,
               "linear: shapes differ");
-      is_there[kind_of(weight.tiles())] = true;
     }
-    if (input.rows == 0) return;
+    if (input.rows == 0 || outputs.empty()) return;
     // Here no launch waits to be fused, and nothing is staged for a later one.
     queue_->play_early();
-    for (int kind = 0; kind < kLinearKinds; ++kind) {
-      if (is_there[kind]) launch_kind(in, outputs, kind);
-    }
+    last_join_ = just_noted(linears_.linear(in, outputs));
   }
 
   void heads(const HeadsInput& in, std::span<const SequenceRows> sequences,
@@ -390,14 +380,7 @@ class CudaBackend : public Backend {
     require(&input != &out, "gated_linear: input and output are the same");
     const ActivationSlab& slab = begin_fill(out, input.rows, gate.rows());
     if (input.rows == 0) return;
-    LinearCall call = begin_call(in);
-    call.pieces[0].weight = gates;
-    call.pieces[1].weight = ups;
-    call.piece_count = 2;
-    call.tile_count = static_cast<int32_t>(tile_row_count(gates));
-    call.is_silu = activation == Activation::kSilu ? 1 : 0;
-    call.gated_out = slab;
-    launch_linear(call, gates.bits == ups.bits ? gates.bits : kMixedBits, true);
+    linears_.gated(in, gates, ups, activation, slab);
   }
 
   void gather(Matrix in, std::span<const int64_t> rows, Matrix out) override {
@@ -452,61 +435,10 @@ class CudaBackend : public Backend {
                      int padded_dim) {
     const int64_t bytes = tile_heads * splits * partial_floats(padded_dim) *
                           static_cast<int64_t>(sizeof(float));
-    if (bytes > most_partial_bytes()) return false;
-    call.partials = fit_partials(bytes);
+    if (bytes > partials_.most_bytes()) return false;
+    call.partials = partials_.fit(bytes);
     call.splits = static_cast<int32_t>(splits);
     return true;
-  }
-
-  static LinearCall begin_call(const CudaInput& input) {
-    LinearCall call = {};
-    call.input = input.slab();
-    call.rows = static_cast<int32_t>(input.rows);
-    return call;
-  }
-
-  // Weights of the same width, with biases or without, share a launch.
-  static constexpr int kLinearKinds = 4;
-  static int kind_of(const WeightTiles& tiles) {
-    return (tiles.bits == 8 ? 2 : 0) + tiles.has_bias;
-  }
-
-  // Those of the outputs whose weights are of this kind: at least one.
-  void launch_kind(const CudaInput& in, std::span<const LinearOutput> outputs,
-                   int kind) {
-    LinearCall call = begin_call(in);
-    const auto launch = [&] {
-      launch_linear(call, call.pieces[0].weight.bits, false);
-    };
-    for (const LinearOutput& output : outputs) {
-      const WeightTiles& tiles = own_matrix(*output.weight).tiles();
-      if (kind_of(tiles) != kind) continue;
-      if (call.piece_count == kMostPieces) {
-        launch();
-        call = begin_call(in);
-      }
-      call.pieces[call.piece_count++] = {tiles, rows_of(output.output),
-                                         call.tile_count};
-      call.tile_count += static_cast<int32_t>(tile_row_count(tiles));
-    }
-    launch();
-  }
-
-  void launch_linear(LinearCall call, int bits, bool gated) {
-    if (call.rows >= kWideRows && traits_.has_wgmma && bits != kMixedBits &&
-        wide_supports(call)) {
-      WidePlans& plans = queue_->lane() ? lane_plans_ : wide_plans_;
-      const WidePlan plan = plans.of(call, gated);
-      if (plan.k_parts > 1) {
-        call.partials = {fit_partials(plan.partial_bytes),
-                         round_up(call.pieces[0].weight.rows, 4)};
-      }
-      const JoinCall join =
-          launch_linear_wide(*queue_, traits_, call, plan, bits, gated);
-      last_join_ = just_noted(join);
-    } else {
-      launch_linear_small(*queue_, traits_, call, bits, gated);
-    }
   }
 
   // A launch, and how many were then noted in that flush.
@@ -557,26 +489,12 @@ class CudaBackend : public Backend {
     last_join_ = {};
   }
 
-  // Before anything is staged for the launch that uses them: may flush.
-  float* fit_partials(int64_t bytes) {
-    DeviceMemory& partials =
-        partials_[static_cast<size_t>(queue_->lane().value_or(0))];
-    if (partials.bytes() < bytes) {
-      partials = {};  // before the new one; waits for its users
-      partials = DeviceMemory(queue_, bytes, "partial results");
-    }
-    return reinterpret_cast<float*>(partials.data());
-  }
-  int64_t most_partial_bytes() const {
-    return queue_->lane() ? kMostLanePartialBytes : kMostPartialBytes;
-  }
-
   std::string name_;
   DeviceTraits traits_;
   ThreadPool pool_;
   std::shared_ptr<LaunchQueue> queue_;
-  WidePlans wide_plans_, lane_plans_;
-  DeviceMemory partials_[LaunchQueue::kLanes];
+  PartialRoom partials_;
+  LinearLauncher linears_;
   AppendLog appended_;
   Last<HeadsCall> last_heads_ = {};
   Last<JoinCall> last_join_ = {};
