@@ -60,6 +60,8 @@ struct PrefillOptions {
   /// choice. The answer does not depend on it.
   std::optional<int64_t> chunk_tokens;
   /// (prompt tokens processed, all prompt tokens), once per finished chunk.
+  /// Must not use the engine. After a cancel Session::position() says what is
+  /// kept: chunks that were at work ended, too.
   ProgressCallback on_progress;
 };
 

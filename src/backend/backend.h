@@ -280,7 +280,8 @@ class Backend {
   /// Marks the end of a chunk's work and starts what has not begun; returns its
   /// ticket. Tickets ascend.
   virtual int64_t submit() = 0;
-  /// Waits until the work of `ticket` is done. Throws: Error{kDevice}.
+  /// Waits until the work of `ticket` and of all before it is done, in every
+  /// lane. Throws: Error{kDevice}.
   virtual void wait(int64_t ticket) = 0;
 
   // --- Lanes: chunks side by side. ---
@@ -291,7 +292,7 @@ class Backend {
   /// lanes()). Those of one lane run in order. Those of two may overlap, so
   /// each lane needs buffers of its own; only heads() and attention() of one
   /// layer keep the order of the calls, so that a chunk finds the keys and
-  /// values of those before it. Throws: Error{kDevice}.
+  /// values of those before it. Throws: Error{kDevice}, Error{kOutOfMemory}.
   virtual void use_lane(int /*lane*/) {}
   /// Operations from now on follow all before, as they do until use_lane().
   virtual void join_lanes() noexcept {}

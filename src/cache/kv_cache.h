@@ -68,8 +68,9 @@ class KvSequence {
   /// forward pass is about to fill. Throws: Error{kOutOfMemory}.
   void reserve(int64_t count);
   /// Counts `count` reserved positions as filled, and gives back the window
-  /// blocks that no later position can see. Call when the pass is submitted:
-  /// the queue is in order, so reuse of a block comes after its last reader.
+  /// blocks that no later position can see. Call when the pass is noted: a
+  /// backend keeps the order of operations on a layer's cache, so reuse of a
+  /// block comes after its last reader.
   void commit(int64_t count);
   /// Forgets everything.
   void clear();

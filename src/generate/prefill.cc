@@ -110,7 +110,10 @@ Matrix prefill_chunked(Model& model, Workspace& workspace, KvSequence& sequence,
   const auto total = static_cast<int64_t>(tokens.size());
   const std::vector<Chunk> chunks = plan_chunks(total, chunk_tokens);
   Backend& backend = workspace.backend();
-  const int lane_count = chunks.size() > 1 ? backend.lanes(chunk_tokens) : 1;
+  const int lane_count =
+      chunks.size() > 1
+          ? workspace.fit_lanes(backend.lanes(chunk_tokens), chunk_tokens)
+          : 1;
   InFlight in_flight(backend, lane_count, total, on_progress);
   Lanes lanes(workspace, lane_count);
   Matrix logits;

@@ -37,11 +37,11 @@ std::vector<Chunk> plan_chunks(int64_t tokens, int64_t chunk_tokens);
 /// Appends `tokens` (>= 1) chunk by chunk, filling the KV cache only; of the
 /// last token alone the last layer and the logits are computed. It shares its
 /// chunk's pass, which reads the weights once: bits do not depend on the chunk.
-/// While a chunk runs the next is prepared; as many are at work as the backend
-/// has lanes for, each with an arena of its own. Returns
-/// the last token's logits [1, vocab_size], a view into `workspace`.
+/// As many chunks are at work as the backend has lanes (and memory for their
+/// arenas), and the next one is prepared meanwhile. Returns the last token's
+/// logits [1, vocab_size], a view into `workspace` or a lane's arena of it.
 /// Throws: as Model::forward; Error{kCancelled} when `on_progress` returned
-/// false: finished chunks then stay in the cache.
+/// false: finished chunks, and those that were at work, then stay in the cache.
 Matrix prefill_chunked(Model& model, Workspace& workspace, KvSequence& sequence,
                        std::span<const int32_t> tokens, int64_t chunk_tokens,
                        const ProgressCallback& on_progress);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "carat/error.h"
 
 namespace carat {
 namespace {
@@ -80,10 +81,21 @@ void Workspace::fit(int64_t rows, int64_t logits_rows) {
   if (logits_buffer_) bytes_ += logits_buffer_->bytes();
 }
 
-Workspace& Workspace::of_lane(int lane) {
-  if (lane == 0) return *this;
+int Workspace::fit_lanes(int lanes, int64_t rows) {
+  if (lanes == 1) return 1;
   if (!next_lane_) next_lane_ = std::make_unique<Workspace>(*backend_, config_);
-  return next_lane_->of_lane(lane - 1);
+  try {
+    next_lane_->fit(rows, 0);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kOutOfMemory) throw;
+    next_lane_.reset();
+    return 1;
+  }
+  return 1 + next_lane_->fit_lanes(lanes - 1, rows);
+}
+
+Workspace& Workspace::of_lane(int lane) {
+  return lane == 0 ? *this : next_lane_->of_lane(lane - 1);
 }
 
 int64_t Workspace::bytes() const {

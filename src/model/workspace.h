@@ -22,8 +22,10 @@ class Workspace {
   /// Makes room. Throws: Error{kOutOfMemory}.
   void fit(int64_t rows, int64_t logits_rows);
 
-  /// The arena of a lane (see Backend::use_lane): this one for 0, others are
-  /// made when first asked for.
+  /// Makes arenas of `rows` rows for lanes (see Backend::use_lane) of [1,
+  /// lanes), as far as there is memory; returns how many lanes have one, >= 1.
+  int fit_lanes(int lanes, int64_t rows);
+  /// The arena of a lane that has one: this one for 0.
   Workspace& of_lane(int lane);
 
   int64_t rows() const { return rows_; }

@@ -11,12 +11,24 @@
 namespace carat {
 namespace {
 
+class NoBuffer : public Buffer {
+ public:
+  float* data() override { return nullptr; }
+  int64_t bytes() const override { return 0; }
+};
+class NoInput : public LinearInput {
+ public:
+  NoInput() : LinearInput(0, 0) {}
+  int64_t bytes() const override { return 0; }
+};
+
 // Keeps a log; computes nothing.
 class LoggingBackend : public Backend {
  public:
   LoggingBackend(int lanes, bool is_eager)
       : lanes_(lanes), is_eager_(is_eager) {}
   std::vector<std::string> log;
+  bool is_full = false;
 
   int lanes(int64_t rows) const override { return rows <= 4 ? lanes_ : 1; }
   void use_lane(int lane) override {
@@ -44,9 +56,12 @@ class LoggingBackend : public Backend {
   std::unique_ptr<Buffer> upload(std::span<const float>) override {
     return nullptr;
   }
-  std::unique_ptr<Buffer> allocate(int64_t) override { return nullptr; }
+  std::unique_ptr<Buffer> allocate(int64_t) override {
+    if (is_full) throw Error(ErrorCode::kOutOfMemory, "full");
+    return std::make_unique<NoBuffer>();
+  }
   std::unique_ptr<LinearInput> make_input(int64_t, int64_t) override {
-    return nullptr;
+    return std::make_unique<NoInput>();
   }
   std::unique_ptr<KvStorage> make_kv(const KvLayout&) override {
     return nullptr;
@@ -97,8 +112,10 @@ class PrefillTest : public testing::Test {
  protected:
   using Log = std::vector<std::string>;
   static Log prefill(int lanes, bool is_eager, int64_t tokens, int64_t chunk,
-                     const ProgressCallback& on_progress = {}) {
+                     const ProgressCallback& on_progress = {},
+                     bool is_full = false) {
     LoggingBackend backend(lanes, is_eager);
+    backend.is_full = is_full;
     LoggingModel model(backend.log);
     Workspace workspace(backend, {});
     KvCache cache(backend, {});
@@ -134,6 +151,12 @@ TEST_F(PrefillTest, LanesHaveAnArenaEachAndAreJoined) {
                  "lane 0", "4 tokens in arena 0", "submit", "wait 1",  //
                  "lane 1", "1 tokens in arena 1", "submit", "wait 2",  //
                  "wait 3", "wait 4", "join"}));
+}
+
+TEST_F(PrefillTest, WithoutMemoryForASecondArenaThereIsOneLane) {
+  EXPECT_EQ(prefill(2, false, 5, 4, {}, true),
+            (Log{"4 tokens in arena 0", "submit", "1 tokens in arena 0",
+                 "submit", "wait 1", "wait 2"}));
 }
 
 TEST_F(PrefillTest, OneChunkNeedsNoLane) {

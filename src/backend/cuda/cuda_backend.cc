@@ -239,8 +239,10 @@ class CudaBackend : public Backend {
       // Attention may read blocks of earlier passes before the kernels before
       // it have ended: a second pass over a layer gets a flush of its own.
       if (appended_.has(queue_->flushes(), kv, layer.layer)) queue_->flush();
-      queue_->enter_gate(layer.layer * kCacheKinds +
-                         static_cast<int>(layer.kind));
+      // In lanes the other chunk's attention of this layer ends first. (Two
+      // caches of one kind share their places: an order too many.)
+      queue_->begin_passage(layer.layer * kCacheKinds +
+                            static_cast<int>(layer.kind));
       call.k = rows_of(in.k);
       call.v = rows_of(in.v);
       call.k_norm = in.k_norm.size > 0 ? in.k_norm.data : nullptr;
@@ -329,7 +331,8 @@ class CudaBackend : public Backend {
     call.tiles = static_cast<const QueryTile*>(
         queue_->stage(tiles.data(), tiles.size() * sizeof(QueryTile), 0));
     // This flush has written no block before these rows, unless they are only
-    // some of those whose keys it appended.
+    // some of those whose keys it appended; and what another lane wrote there
+    // was waited for by heads(), which did not start early for that.
     call.reads_ahead =
         appended_.is_of(queue_->flushes(), kv, layer.layer, sequences) ? 1 : 0;
     if (is_joint) {
@@ -342,7 +345,7 @@ class CudaBackend : public Backend {
     } else {
       launch_attention_wide(*queue_, call, count);
     }
-    queue_->pass_gate();
+    queue_->end_passage();
   }
 
   void add_norm(Matrix x, Matrix y, Vector post_norm, Vector next_norm,
@@ -409,7 +412,8 @@ class CudaBackend : public Backend {
 
   bool eager() const override { return false; }
   int lanes(int64_t rows) const override {
-    return rows <= kMostLaneRows ? LaunchQueue::kLanes : 1;
+    // Where it was measured.
+    return traits_.has_wgmma && rows <= kMostLaneRows ? LaunchQueue::kLanes : 1;
   }
   void use_lane(int lane) override {
     require(lane >= 0 && lane < LaunchQueue::kLanes, "use_lane: out of range");

@@ -65,8 +65,8 @@ struct LinearCall {
   int32_t k_parts = 1;  ///< linear_wide: thread blocks that share a tile's K
   int32_t parts = 1;    ///< linear_small: thread blocks that share a slice
   /// linear_wide: the next kernel starts not before this one has asked for all
-  /// it needs. Until then its waiting thread blocks would take multiprocessors
-  /// from another lane.
+  /// its activations. Until then the next one's waiting thread blocks would
+  /// take multiprocessors from the other chunk at work (LaunchQueue::use_lane).
   int32_t lets_next_start_late = 0;
   int32_t padding = 0;
   SmallLayout small;
@@ -92,6 +92,7 @@ struct WidePlan {
   int width = 0;
   int k_parts = 1;
   int64_t partial_bytes = 0;  ///< what `call.partials` needs room for
+  bool lets_next_start_late = false;
 };
 /// out = partials[0] + partials[1] + ..., in this order.
 struct JoinCall {

@@ -57,7 +57,9 @@ bool LaunchNotes::operator==(const LaunchNotes& other) const {
 
 void LaunchNotes::play(cudaStream_t stream, Passages& passages, bool overlaps,
                        bool captures) {
-  // A graph's own events: it may be played again while another's wait is open.
+  // The event is the queue's, also where a graph names it. A wait is for the
+  // record that was played last before it (of graphs: launched; so it is on an
+  // H100, LanesTest would see it), even if that one is played again meanwhile.
   const unsigned wait_flags = captures ? cudaEventWaitExternal : 0;
   const unsigned record_flags = captures ? cudaEventRecordExternal : 0;
   // Behind a copy or an event there is no kernel to overlap with.

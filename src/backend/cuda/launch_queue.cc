@@ -11,7 +11,8 @@ namespace carat::cuda {
 namespace {
 
 constexpr size_t kFirstStaging = size_t{1} << 20;
-// A kind of chunk may need three: whole, and in play_early()'s two parts.
+// A kind of chunk may need four: whole, of each lane, and in play_early()'s two
+// parts; and a long prompt's block tables grow every 4,096 tokens.
 constexpr size_t kMostGraphs = 96;
 // Two to three layers: noted in some 10 us, and, down to the 1B, as long at
 // work as noting the rest takes.
@@ -75,6 +76,7 @@ void LaunchQueue::follow(const Lane& lane, const Lane& other) {
 
 void LaunchQueue::use_lane(int lane) {
   bind();
+  end_passage();
   if (!notes_.empty()) flush();
   if (!are_beside_) {
     for (Lane& other : lanes_) {
@@ -89,26 +91,30 @@ void LaunchQueue::use_lane(int lane) {
 void LaunchQueue::join_lanes() noexcept {
   if (!are_beside_) return;
   try {
-    pass_gate();
+    end_passage();
     flush();
     for (const Lane& other : lanes_) {
       if (&other != &lanes_[0]) follow(lanes_[0], other);
     }
   } catch (const Error&) {
-    forget();  // a failing device says so again at the next call
+    // A failing device says so again at the next call; after other failures
+    // what is at work still ends.
+    forget();
+    for (const Lane& lane : lanes_) cudaStreamSynchronize(lane.stream);
   }
   are_beside_ = false;
   lane_ = 0;
 }
 
-void LaunchQueue::enter_gate(int gate) {
+void LaunchQueue::begin_passage(int place) {
+  static_assert(kLanes == 2);  // else: that of the chunk before
   if (!are_beside_) return;
-  pass_gate();
-  waits_for_ = passage(gate, (lane_ + 1) % kLanes);
-  open_ = passage(gate, lane_);
+  end_passage();
+  waits_for_ = passage(place, (lane_ + 1) % kLanes);
+  open_ = passage(place, lane_);
 }
 
-void LaunchQueue::pass_gate() {
+void LaunchQueue::end_passage() {
   if (open_ == Passages::kNone) return;
   if (!notes_.empty()) {
     notes_.mark(open_);
@@ -123,9 +129,8 @@ void LaunchQueue::make_room(size_t bytes) {
   const size_t used = now().staging->used();
   if (used + bytes <= now().staging->capacity()) return;
   drain();
-  const size_t capacity = std::max(2 * now().staging->capacity(), 2 * bytes);
-  now().staging.reset();
-  now().staging = std::make_unique<StagingBuffer>(capacity);
+  now().staging = std::make_unique<StagingBuffer>(
+      std::max(2 * now().staging->capacity(), 2 * bytes));
 }
 
 const void* LaunchQueue::stage(const void* data, size_t bytes, size_t reserve) {
@@ -276,7 +281,7 @@ void LaunchQueue::play_early() {
 }
 
 int64_t LaunchQueue::submit() {
-  pass_gate();
+  end_passage();
   flush();
   has_played_early_ = false;
   const cudaEvent_t event = take_event();

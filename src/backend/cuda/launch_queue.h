@@ -9,8 +9,8 @@
 // does not show: what changes from step to step lies in the copied buffer.
 //
 // Chunks can run side by side, each in a lane: a stream with staging of its
-// own. What ties them is the KV cache: keys and values of a layer pass a gate,
-// which a chunk opens for the next one in the other lane.
+// own. What ties them is the KV cache: a chunk's passage through a layer's keys
+// and values begins when that of the chunk before it, in the other lane, ended.
 #ifndef CARAT_BACKEND_CUDA_LAUNCH_QUEUE_H_
 #define CARAT_BACKEND_CUDA_LAUNCH_QUEUE_H_
 
@@ -73,7 +73,8 @@ class LaunchQueue {
 
   /// What is noted from now on goes into this lane, of [0, kLanes): behind
   /// that lane's earlier work, and behind all work from before lanes were used,
-  /// but beside the other lane's. Throws: Error{kDevice}.
+  /// but beside the other lane's. Throws: Error{kDevice}; at first use
+  /// Error{kOutOfMemory}.
   void use_lane(int lane);
   /// What is noted from now on follows all work of all lanes.
   void join_lanes() noexcept;
@@ -81,13 +82,13 @@ class LaunchQueue {
   std::optional<int> lane() const {
     return are_beside_ ? std::optional(lane_) : std::nullopt;
   }
-  /// In lanes: the launches from here to pass_gate() begin when the other
-  /// lane's last passage of `gate` (from 0) that was noted has ended. Without
-  /// lanes nothing.
-  void enter_gate(int gate);
-  /// Ends the passage, if one is open, with the last launch. enter_gate() and
-  /// submit() do it too.
-  void pass_gate();
+  /// In lanes: the launches from here to end_passage() begin when the other
+  /// lane's last passage through `place` (from 0) that was played has ended.
+  /// Without lanes nothing.
+  void begin_passage(int place);
+  /// Ends the passage, if one is open, with the last launch. begin_passage(),
+  /// use_lane() and submit() do it too.
+  void end_passage();
 
   /// Plays what is noted; if that fails, it is forgotten. Throws:
   /// Error{kDevice}.
@@ -145,8 +146,7 @@ class LaunchQueue {
   const Lane& now() const { return lanes_[lane_]; }
   void follow(const Lane& lane, const Lane& other);
   void wait_all();
-  // A lane's passing of a gate.
-  static int32_t passage(int gate, int lane) { return gate * kLanes + lane; }
+  static int32_t passage(int place, int lane) { return place * kLanes + lane; }
   void flush_notes();
   void forget() noexcept;
   void play();

@@ -30,7 +30,7 @@ JoinCall launch_linear_wide(LaunchQueue& queue, const DeviceTraits& device,
                             LinearCall call, const WidePlan& plan, int bits,
                             bool gated) {
   call.k_parts = plan.k_parts;
-  call.lets_next_start_late = queue.lane() ? 1 : 0;
+  call.lets_next_start_late = plan.lets_next_start_late ? 1 : 0;
   const int works = WideCut(call, plan.width, gated).works;
   const LinearPiece& piece = call.pieces[0];
   const bool has_bias = piece.weight.has_bias != 0;

@@ -59,7 +59,7 @@ WidePlan plan_wide(const DeviceTraits& device, const LinearCall& given,
       // Of equals the wider one: it expands weights less often.
       if (cycles <= least) {
         least = cycles;
-        best = {width, call.k_parts, bytes};
+        best = {width, call.k_parts, bytes, is_beside};
       }
       // More parts would make more rounds.
       if (works > 2 * device.processors) break;

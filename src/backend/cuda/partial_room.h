@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "backend/cuda/device_memory.h"
+#include "backend/cuda/launch_queue.h"
 
 namespace carat::cuda {
 
