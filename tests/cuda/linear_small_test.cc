@@ -57,5 +57,23 @@ TEST(SmallLayout, TakesTheWarpsThatThereIsRoomFor) {
   EXPECT_EQ(small_layout(call, 1, 8, 1).warps, 1);
 }
 
+TEST(SmallParts, GiveEveryRangeAWarpAtOnceIfTheyCan) {
+  DeviceTraits device;
+  EXPECT_EQ(best_small_parts(device, 10), 1) << "without clusters";
+  device.has_clusters = true;
+  for (int ranges = 1; ranges <= 48; ++ranges) {
+    SCOPED_TRACE(ranges);
+    const int parts = best_small_parts(device, ranges);
+    EXPECT_LE(parts, 8);
+    if (ranges <= 8 * kMostWarps) {
+      EXPECT_LE((ranges + parts - 1) / parts, kMostWarps);
+    }
+    if (parts > 1) {
+      EXPECT_GT((ranges + parts / 2 - 1) / (parts / 2), kMostWarps)
+          << "no more than needed";
+    }
+  }
+}
+
 }  // namespace
 }  // namespace carat::cuda

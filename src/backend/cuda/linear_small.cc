@@ -2,7 +2,6 @@
 #include "backend/cuda/linear_small.h"
 
 #include <algorithm>
-#include <cstdint>
 
 namespace carat::cuda {
 namespace {
@@ -33,26 +32,16 @@ SmallLayout layout_of(const LinearCall& call, int halves, int tile_rows,
 
 }  // namespace
 
-// What gives the busiest multiprocessor the fewest ranges. A cluster costs
-// about one range; where a thread block has a warp for each range, more than it
-// saves.
-int best_small_parts(const DeviceTraits& device, int slices, int ranges) {
-  if (!device.has_clusters || ranges <= kMostWarps) return 1;
-  int best = 1;
-  int64_t least = INT64_MAX;
-  for (const int parts : {1, 2, 4, 8}) {
-    if (parts > ranges) break;
-    const int64_t blocks = int64_t{slices} * parts;
-    const int64_t per_block = (ranges + parts - 1) / parts;
-    const int64_t load =
-        (blocks + device.processors - 1) / device.processors * per_block +
-        (parts > 1 ? 1 : 0);
-    if (load < least) {
-      least = load;
-      best = parts;
-    }
+// As few as give every range a warp at once: a second round asks for its
+// weights only when the first is done.
+int best_small_parts(const DeviceTraits& device, int ranges) {
+  if (!device.has_clusters) return 1;
+  constexpr int kMostParts = 8;  // a cluster's thread blocks everywhere
+  int parts = 1;
+  while (parts < kMostParts && (ranges + parts - 1) / parts > kMostWarps) {
+    parts *= 2;
   }
-  return best;
+  return parts;
 }
 
 SmallLayout small_layout(const LinearCall& call, int halves, int tile_rows,

@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "backend/cuda/activation.cuh"
+#include "backend/cuda/barrier.cuh"
 #include "backend/cuda/cluster.cuh"
 #include "backend/cuda/few_rows.cuh"
 #include "backend/cuda/kernels.h"
@@ -30,6 +31,7 @@ __device__ __forceinline__ void load_weights(const WeightTiles& weight,
                                              const uint8_t* slice, int range,
                                              int count, uint32_t to) {
   const int lane = threadIdx.x % 32;
+  const uint64_t policy = evict_first_policy();
   const int slice_bytes = weight.slice_bytes;
   const int64_t stride = int64_t{kSlices} * slice_bytes;
   const uint8_t* from = slice + range * range_tiles(weight.k_tiles) * stride;
@@ -38,7 +40,8 @@ __device__ __forceinline__ void load_weights(const WeightTiles& weight,
 #pragma unroll
     for (int plane = 0; plane < kBits / 4; ++plane) {
       const int at = plane * 512 + lane * 16;
-      copy_async(to + i * slice_bytes + at, from + i * stride + at);
+      copy_async_once(to + i * slice_bytes + at, from + i * stride + at,
+                      policy);
     }
   }
   // Scales: a power of two of chunks a tile.
@@ -47,7 +50,7 @@ __device__ __forceinline__ void load_weights(const WeightTiles& weight,
   for (int c = lane; c < count * chunks; c += 32) {
     const int i = c >> shift;
     const int at = 128 * kBits + (c & (chunks - 1)) * 16;
-    copy_async(to + i * slice_bytes + at, from + i * stride + at);
+    copy_async_once(to + i * slice_bytes + at, from + i * stride + at, policy);
   }
 }
 
@@ -313,7 +316,7 @@ void launch_for_rows(LaunchQueue& queue, const DeviceTraits& device,
 void launch_linear_small(LaunchQueue& queue, const DeviceTraits& device,
                          LinearCall call, int bits, bool gated) {
   const int ranges = range_count(call.input.k_tiles);
-  call.parts = best_small_parts(device, call.tile_count * kSlices, ranges);
+  call.parts = best_small_parts(device, ranges);
   if (bits == kMixedBits) {
     launch_for_rows<kMixedBits, true>(queue, device, call);
   } else if (bits == 4) {

@@ -12,7 +12,7 @@ inline constexpr int kMostWarps = 5;
 inline constexpr int kZeroBytes = 128;
 
 /// Thread blocks that a slice of `ranges` is shared by.
-int best_small_parts(const DeviceTraits& device, int slices, int ranges);
+int best_small_parts(const DeviceTraits& device, int ranges);
 
 /// For `tile_rows` rows a pass and `halves` slices a thread block (2: gated),
 /// with as many warps as `shared_bytes` have room for, at least one: the bytes
