@@ -289,7 +289,7 @@ class Backend {
   /// How many chunks of `rows` rows had better be at work at once.
   virtual int lanes(int64_t /*rows*/) const { return 1; }
   /// Operations from now on, which begin a chunk, belong to `lane`, of [0,
-  /// lanes()). Those of one lane run in order. Those of two may overlap, so
+  /// lanes(rows)). Those of one lane run in order. Those of two may overlap, so
   /// each lane needs buffers of its own; only heads() and attention() of one
   /// layer keep the order of the calls, so that a chunk finds the keys and
   /// values of those before it. Throws: Error{kDevice}, Error{kOutOfMemory}.

@@ -24,7 +24,8 @@ class Layer {
   }
 
   // The chunk at `position` whose input is the rows from `row` of `all`, after
-  // `delay` products of a large matrix; its block in the cache is `block`.
+  // `delay` products of a large matrix; `blocks` are those it sees, the last
+  // its own.
   void run(size_t lane, Matrix all, int64_t row, int64_t position,
            std::vector<int32_t> blocks, int delay) {
     Chunk& chunk = *chunks_[lane];

@@ -32,8 +32,9 @@ SmallLayout layout_of(const LinearCall& call, int halves, int tile_rows,
 
 }  // namespace
 
-// As few as give every range a warp at once: a second round asks for its
-// weights only when the first is done.
+// The smallest power of two, up to 8, that gives every range a warp at once: a
+// second round asks for its weights only when the first is done. The last ones
+// may be left without a range.
 int best_small_parts(const DeviceTraits& device, int ranges) {
   if (!device.has_clusters) return 1;
   constexpr int kMostParts = 8;  // a cluster's thread blocks everywhere
