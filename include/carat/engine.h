@@ -31,7 +31,7 @@ struct MemoryPlan {
   int64_t weight_bytes = 0;               ///< packed
   int64_t kv_full_bytes = 0;              ///< global layers at the full context
   int64_t kv_window_bytes = 0;            ///< sliding layers: window + chunk
-  int64_t workspace_bytes = 0;            ///< transient, bounded by the chunk
+  int64_t workspace_bytes = 0;            ///< transient, of a chunk or two
   int64_t logits_bytes = 0;               ///< one row
   int64_t full_mode_workspace_bytes = 0;  ///< transient of PrefillMode::kFull
                                           ///< for a prompt of context_tokens

@@ -82,24 +82,31 @@ void Workspace::fit(int64_t rows, int64_t logits_rows) {
 }
 
 int Workspace::fit_lanes(int lanes, int64_t rows) {
-  if (lanes == 1) return 1;
-  if (!next_lane_) next_lane_ = std::make_unique<Workspace>(*backend_, config_);
-  try {
-    next_lane_->fit(rows, 0);
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::kOutOfMemory) throw;
-    next_lane_.reset();
-    return 1;
+  fit(rows, 0);
+  for (int lane = 1; lane < lanes; ++lane) {
+    const auto index = static_cast<size_t>(lane - 1);
+    if (index == other_lanes_.size()) {
+      other_lanes_.push_back(std::make_unique<Workspace>(*backend_, config_));
+    }
+    try {
+      other_lanes_[index]->fit(rows, 0);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kOutOfMemory) throw;
+      other_lanes_.resize(index);
+      return lane;
+    }
   }
-  return 1 + next_lane_->fit_lanes(lanes - 1, rows);
+  return lanes;
 }
 
 Workspace& Workspace::of_lane(int lane) {
-  return lane == 0 ? *this : next_lane_->of_lane(lane - 1);
+  return lane == 0 ? *this : *other_lanes_[static_cast<size_t>(lane - 1)];
 }
 
 int64_t Workspace::bytes() const {
-  return bytes_ + (next_lane_ ? next_lane_->bytes() : 0);
+  int64_t bytes = bytes_;
+  for (const auto& lane : other_lanes_) bytes += lane->bytes();
+  return bytes;
 }
 
 KvCacheShape cache_shape(const ModelConfig& config) {

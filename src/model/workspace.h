@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "backend/backend.h"
 #include "cache/kv_cache.h"
@@ -22,10 +23,11 @@ class Workspace {
   /// Makes room. Throws: Error{kOutOfMemory}.
   void fit(int64_t rows, int64_t logits_rows);
 
-  /// Makes arenas of `rows` rows for lanes (see Backend::use_lane) of [1,
-  /// lanes), as far as there is memory; returns how many lanes have one, >= 1.
+  /// Makes room for `rows` rows here and in an arena for each other lane (see
+  /// Backend::use_lane) of [1, lanes), as far as there is memory; returns how
+  /// many lanes have room, >= 1. Throws: as fit(), for this one.
   int fit_lanes(int lanes, int64_t rows);
-  /// The arena of a lane that has one: this one for 0.
+  /// The arena of a lane that has room: this one for 0.
   Workspace& of_lane(int lane);
 
   int64_t rows() const { return rows_; }
@@ -52,7 +54,7 @@ class Workspace {
   int64_t rows_ = 0;
   int64_t logits_rows_ = 0;
   int64_t bytes_ = 0;
-  std::unique_ptr<Workspace> next_lane_;
+  std::vector<std::unique_ptr<Workspace>> other_lanes_;
 };
 
 /// The KV cache that a model of this config needs.

@@ -28,7 +28,7 @@ class LoggingBackend : public Backend {
   LoggingBackend(int lanes, bool is_eager)
       : lanes_(lanes), is_eager_(is_eager) {}
   std::vector<std::string> log;
-  bool is_full = false;
+  int buffers = 100;  // there is memory for
 
   int lanes(int64_t rows) const override { return rows <= 4 ? lanes_ : 1; }
   void use_lane(int lane) override {
@@ -57,7 +57,7 @@ class LoggingBackend : public Backend {
     return nullptr;
   }
   std::unique_ptr<Buffer> allocate(int64_t) override {
-    if (is_full) throw Error(ErrorCode::kOutOfMemory, "full");
+    if (buffers-- == 0) throw Error(ErrorCode::kOutOfMemory, "full");
     return std::make_unique<NoBuffer>();
   }
   std::unique_ptr<LinearInput> make_input(int64_t, int64_t) override {
@@ -98,6 +98,7 @@ class LoggingModel : public Model {
     size_t index = 0;
     while (index < arenas_.size() && arenas_[index] != &workspace) ++index;
     if (index == arenas_.size()) arenas_.push_back(&workspace);
+    workspace.fit(std::ssize(batch[0].tokens), 0);
     log_.push_back(std::to_string(batch[0].tokens.size()) +
                    " tokens in arena " + std::to_string(index));
     return {};
@@ -113,9 +114,9 @@ class PrefillTest : public testing::Test {
   using Log = std::vector<std::string>;
   static Log prefill(int lanes, bool is_eager, int64_t tokens, int64_t chunk,
                      const ProgressCallback& on_progress = {},
-                     bool is_full = false) {
+                     int buffers = 100) {
     LoggingBackend backend(lanes, is_eager);
-    backend.is_full = is_full;
+    backend.buffers = buffers;
     LoggingModel model(backend.log);
     Workspace workspace(backend, {});
     KvCache cache(backend, {});
@@ -154,7 +155,7 @@ TEST_F(PrefillTest, LanesHaveAnArenaEachAndAreJoined) {
 }
 
 TEST_F(PrefillTest, WithoutMemoryForASecondArenaThereIsOneLane) {
-  EXPECT_EQ(prefill(2, false, 5, 4, {}, true),
+  EXPECT_EQ(prefill(2, false, 5, 4, {}, 1),
             (Log{"4 tokens in arena 0", "submit", "1 tokens in arena 0",
                  "submit", "wait 1", "wait 2"}));
 }
