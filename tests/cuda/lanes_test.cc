@@ -2,7 +2,6 @@
 #include <array>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "tests/cuda/cuda_fixture.h"
@@ -23,18 +22,28 @@ class Layer {
     kv_->grow(2);
   }
 
-  // The chunk at `position` whose input is the rows from `row` of `all`, after
-  // `delay` products of a large matrix; `blocks` are those it sees, the last
-  // its own.
+  // Products of a large matrix, before a chunk's keys or between them and its
+  // attention: they make it late by milliseconds.
+  struct Delay {
+    int before = 0, inside = 0;
+  };
+
+  // The chunk at `position` whose input is the rows from `row` of `all`;
+  // `blocks` are those it sees, the last its own.
   void run(size_t lane, Matrix all, int64_t row, int64_t position,
-           std::vector<int32_t> blocks, int delay) {
+           std::vector<int32_t> blocks, Delay delay) {
     Chunk& chunk = *chunks_[lane];
     std::vector<int64_t> rows(kRows);
     for (int64_t i = 0; i < kRows; ++i) rows[static_cast<size_t>(i)] = row + i;
     backend_.gather(all, rows, chunk.x);
     backend_.norm(chunk.x, vector_of(ones_), 1e-6f, *chunk.hidden);
     const LinearOutput slow{slow_.get(), chunk.slow};
-    for (int i = 0; i < delay; ++i) backend_.linear(*chunk.hidden, {&slow, 1});
+    const auto lose_time = [&](int products) {
+      for (int i = 0; i < products; ++i) {
+        backend_.linear(*chunk.hidden, {&slow, 1});
+      }
+    };
+    lose_time(delay.before);
     const LinearOutput outputs[] = {
         {q_.get(), chunk.q}, {k_.get(), chunk.k}, {v_.get(), chunk.v}};
     backend_.linear(*chunk.hidden, outputs);
@@ -48,6 +57,7 @@ class Layer {
     in.v = chunk.v;
     in.angles = chunk.angles;
     backend_.heads(in, {&sequence, 1}, layer);
+    lose_time(delay.inside);
     backend_.attention(chunk.q, {&sequence, 1}, layer,
                        {kHeads, kKvHeads, kHeadDim, 0.1f, 0, 0},
                        *chunk.attended);
@@ -102,29 +112,31 @@ class CudaLanes : public CudaTest {
         cuda(), 2 * kRows * kRounds, kHidden,
         normals(2 * kRows * kRounds * kHidden, 8));
   }
-  // Two chunks of every round, with inputs of its own; the first one is late
-  // by milliseconds. `second` are the blocks that the second chunk sees.
-  std::vector<Floats> outputs(Layer& layer, bool in_lanes,
+  const BackendMatrix& all() const { return *all_; }
+  // Two chunks of every round, with inputs of its own; the first one is late.
+  // `second` are the blocks that the second chunk sees.
+  std::vector<Floats> outputs(Layer& layer, bool in_lanes, Layer::Delay delay,
                               const std::vector<int32_t>& second,
                               int64_t second_position) {
-    constexpr int kDelay = 300;
     std::vector<Floats> result;
     for (int round = 0; round < kRounds; ++round) {
       const int64_t row = 2 * kRows * round;
       if (in_lanes) cuda().use_lane(0);
-      layer.run(0, *all_, row, 0, {0}, kDelay);
+      layer.run(0, all(), row, 0, {0}, delay);
       if (in_lanes) cuda().use_lane(1);
-      layer.run(1, *all_, row + kRows, second_position, second, 0);
+      layer.run(1, all(), row + kRows, second_position, second, {});
       if (in_lanes) cuda().join_lanes();
       result.push_back(layer.output(0));
       result.push_back(layer.output(1));
     }
     return result;
   }
-  void compare(const std::vector<int32_t>& second, int64_t second_position) {
+  void compare(Layer::Delay delay, const std::vector<int32_t>& second,
+               int64_t second_position) {
     Layer in_order(cuda()), in_lanes(cuda());
-    const auto expected = outputs(in_order, false, second, second_position);
-    const auto found = outputs(in_lanes, true, second, second_position);
+    const auto expected =
+        outputs(in_order, false, delay, second, second_position);
+    const auto found = outputs(in_lanes, true, delay, second, second_position);
     for (size_t i = 0; i < found.size(); ++i) {
       expect_same_bytes(found[i], expected[i],
                         "round " + std::to_string(i / 2) + ", chunk " +
@@ -138,26 +150,25 @@ class CudaLanes : public CudaTest {
 };
 
 TEST_F(CudaLanes, AChunkFindsTheKeysOfASlowOneBeforeIt) {
-  compare({0, 1}, kRows);
+  compare({.before = 300}, {0, 1}, kRows);
 }
 
 // As blocks are used again: the second chunk is of another sequence and writes
 // into the block that the first one's attention reads.
 TEST_F(CudaLanes, ABlockIsReadBeforeTheNextChunkWritesThere) {
-  compare({0}, 0);
+  compare({.inside = 300}, {0}, 0);
 }
 
 TEST_F(CudaLanes, OtherWorkFollowsAfterJoining) {
   Layer in_order(cuda()), joined(cuda());
-  const BackendMatrix x(cuda(), 2 * kRows, kHidden,
-                        normals(2 * kRows * kHidden, 6));
   for (int round = 0; round < kRounds; ++round) {
-    in_order.run(0, x, 0, 0, {0}, 0);
-    in_order.run(1, x, kRows, kRows, {0, 1}, 0);
+    const int64_t row = 2 * kRows * round;
+    in_order.run(0, all(), row, 0, {0}, {});
+    in_order.run(1, all(), row + kRows, kRows, {0, 1}, {});
     cuda().use_lane(1);
-    joined.run(0, x, 0, 0, {0}, 300);
+    joined.run(0, all(), row, 0, {0}, {.before = 300});
     cuda().join_lanes();
-    joined.run(1, x, kRows, kRows, {0, 1}, 0);
+    joined.run(1, all(), row + kRows, kRows, {0, 1}, {});
     expect_same_bytes(joined.output(1), in_order.output(1), "after joining");
   }
 }

@@ -151,5 +151,37 @@ TEST_P(CudaLinearLengths, GatedAgreesAndIsEqualForEveryCount) {
 INSTANTIATE_TEST_SUITE_P(K, CudaLinearLengths,
                          testing::Values(4096, 4100, 5120, 10240));
 
+// The 27B's down_proj: of eight thread blocks that share 21 ranges the last has
+// none. Longer than a norm, so the input is a gated layer's output.
+TEST_F(CudaTest, ALinearWhoseLastThreadBlocksHaveNoRangeAgreesForEveryCount) {
+  constexpr int64_t kHidden = 64, kCols = 21504, kOutputs = 96;
+  constexpr int64_t kReferenceRows = 3;
+  const QuantizedLayout layout = {4, 32, 8, false};
+  const RandomWeights gate(kCols, kHidden, layout, 31);
+  const RandomWeights up(kCols, kHidden, layout, 32);
+  const RandomWeights down(kOutputs, kCols, layout, 33);
+  const Floats x = normals(kMostRows * kHidden, 34);
+  const auto run = [&](Backend& backend, int64_t rows) {
+    const auto in =
+        normed_input(backend, first_rows(x, rows, kHidden), rows, kHidden);
+    const auto ffn = backend.make_input(rows, kCols);
+    const auto gates = backend.pack(gate), ups = backend.pack(up);
+    backend.gated_linear(*in, *gates, *ups, Activation::kGeluTanh, *ffn);
+    const auto weight = backend.pack(down);
+    const BackendMatrix y(backend, rows, kOutputs);
+    const LinearOutput output{weight.get(), y};
+    backend.linear(*ffn, {&output, 1});
+    return y.values();
+  };
+  const Floats all = run(cuda(), kMostRows);
+  EXPECT_LE(relative_error(first_rows(all, kReferenceRows, kOutputs),
+                           run(reference(), kReferenceRows)),
+            2.25f * kUnit);
+  for (const int64_t rows : kRows) {
+    expect_same_bytes(run(cuda(), rows), first_rows(all, rows, kOutputs),
+                      std::to_string(rows) + " rows");
+  }
+}
+
 }  // namespace
 }  // namespace carat
