@@ -59,7 +59,8 @@ void LaunchNotes::play(cudaStream_t stream, Passages& passages, bool overlaps,
                        bool captures) {
   // The event is the queue's, also where a graph names it. A wait is for the
   // record that was played last before it (of graphs: launched; so it is on an
-  // H100; CudaLanes would see it), even if that one is played again meanwhile.
+  // H100; CudaLanes would see it), even if that one is played again meanwhile,
+  // as from a prompt's third chunk on.
   const unsigned wait_flags = captures ? cudaEventWaitExternal : 0;
   const unsigned record_flags = captures ? cudaEventRecordExternal : 0;
   // Behind a copy or an event there is no kernel to overlap with.

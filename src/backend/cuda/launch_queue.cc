@@ -78,18 +78,18 @@ void LaunchQueue::use_lane(int lane) {
   bind();
   end_passage();
   if (!notes_.empty()) flush();
-  if (!are_beside_) {
+  if (!uses_lanes_) {
     for (Lane& other : lanes_) {
       make_lane(other);
       if (&other != &lanes_[0]) follow(other, lanes_[0]);
     }
-    are_beside_ = true;
+    uses_lanes_ = true;
   }
   lane_ = lane;
 }
 
 void LaunchQueue::join_lanes() noexcept {
-  if (!are_beside_) return;
+  if (!uses_lanes_) return;
   try {
     end_passage();
     flush();
@@ -102,13 +102,13 @@ void LaunchQueue::join_lanes() noexcept {
     forget();
     for (const Lane& lane : lanes_) cudaStreamSynchronize(lane.stream);
   }
-  are_beside_ = false;
+  uses_lanes_ = false;
   lane_ = 0;
 }
 
 void LaunchQueue::begin_passage(int place) {
   static_assert(kLanes == 2);  // else: that of the chunk before
-  if (!are_beside_) return;
+  if (!uses_lanes_) return;
   end_passage();
   waits_for_ = passage(place, (lane_ + 1) % kLanes);
   open_ = passage(place, lane_);
@@ -327,7 +327,7 @@ void LaunchQueue::drain_quietly() noexcept {
 void LaunchQueue::copy_from_device(void* host, const void* device,
                                    size_t bytes) {
   flush();
-  if (are_beside_) wait_all();
+  if (uses_lanes_) wait_all();
   check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost,
                         now().stream),
         "reading from the device");
@@ -336,7 +336,7 @@ void LaunchQueue::copy_from_device(void* host, const void* device,
 
 void LaunchQueue::copy_to_device(void* device, const void* host, size_t bytes) {
   flush();
-  if (are_beside_) wait_all();
+  if (uses_lanes_) wait_all();
   check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice,
                         now().stream),
         "copying to the device");
@@ -346,7 +346,7 @@ void LaunchQueue::copy_to_device(void* device, const void* host, size_t bytes) {
 void LaunchQueue::zero(void* device, size_t bytes) {
   flush();
   check(cudaMemsetAsync(device, 0, bytes, now().stream), "zeroing memory");
-  if (!are_beside_) return;
+  if (!uses_lanes_) return;
   for (const Lane& other : lanes_) {
     if (&other != &now()) follow(other, now());
   }

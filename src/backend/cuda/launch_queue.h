@@ -20,7 +20,6 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <optional>
 #include <type_traits>
 #include <unordered_map>
 #include <vector>
@@ -78,10 +77,9 @@ class LaunchQueue {
   void use_lane(int lane);
   /// What is noted from now on follows all work of all lanes.
   void join_lanes() noexcept;
-  /// Which lane is noted for; nullopt: all in order.
-  std::optional<int> lane() const {
-    return are_beside_ ? std::optional(lane_) : std::nullopt;
-  }
+  /// Whether lanes are in use; else all is in order, in lane 0.
+  bool uses_lanes() const { return uses_lanes_; }
+  int lane() const { return lane_; }
   /// In lanes: the launches from here to end_passage() begin when the other
   /// lane's last passage through `place` (from 0) that was played has ended.
   /// Without lanes nothing.
@@ -161,7 +159,7 @@ class LaunchQueue {
   bool overlaps_;
   Lane lanes_[kLanes];  // the others are made when first used
   int lane_ = 0;
-  bool are_beside_ = false;  // lanes are in use
+  bool uses_lanes_ = false;
   Passages passages_;
   int32_t waits_for_ = Passages::kNone;  // of the next launch
   int32_t open_ = Passages::kNone;       // the one that is noted now

@@ -82,7 +82,7 @@ JoinCall LinearLauncher::launch(LinearCall call, int bits, bool gated) {
     launch_linear_small(*queue_, traits_, call, bits, gated);
     return {};
   }
-  WidePlans& plans = queue_->lane() ? lane_plans_ : plans_;
+  WidePlans& plans = queue_->uses_lanes() ? lane_plans_ : plans_;
   const WidePlan plan = plans.of(call, gated);
   if (plan.k_parts > 1) {
     call.partials = {room_.fit(plan.partial_bytes),

@@ -40,8 +40,7 @@ __device__ __forceinline__ void load_weights(const WeightTiles& weight,
 #pragma unroll
     for (int plane = 0; plane < kBits / 4; ++plane) {
       const int at = plane * 512 + lane * 16;
-      copy_async_once(to + i * slice_bytes + at, from + i * stride + at,
-                      policy);
+      copy_async(to + i * slice_bytes + at, from + i * stride + at, policy);
     }
   }
   // Scales: a power of two of chunks a tile.
@@ -50,7 +49,7 @@ __device__ __forceinline__ void load_weights(const WeightTiles& weight,
   for (int c = lane; c < count * chunks; c += 32) {
     const int i = c >> shift;
     const int at = 128 * kBits + (c & (chunks - 1)) * 16;
-    copy_async_once(to + i * slice_bytes + at, from + i * stride + at, policy);
+    copy_async(to + i * slice_bytes + at, from + i * stride + at, policy);
   }
 }
 

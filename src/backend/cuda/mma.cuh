@@ -56,8 +56,9 @@ __device__ __forceinline__ void copy_async(uint32_t to, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from)
                : "memory");
 }
-__device__ __forceinline__ void copy_async_once(uint32_t to, const void* from,
-                                                uint64_t policy) {
+// With a mark for the L2 cache: evict_first_policy(), of what is read once.
+__device__ __forceinline__ void copy_async(uint32_t to, const void* from,
+                                           uint64_t policy) {
   asm volatile(
       "cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(to),
       "l"(from), "l"(policy)

@@ -23,14 +23,13 @@ class PartialRoom {
       : queue_(std::move(queue)) {}
 
   int64_t most_bytes() const {
-    return queue_->lane() ? kMostLaneBytes : kMostBytes;
+    return queue_->uses_lanes() ? kMostLaneBytes : kMostBytes;
   }
   /// The room of the lane that is noted for, valid until it is asked for more.
   /// May flush: to be called before anything is staged for the launch that uses
   /// it. Throws: Error{kOutOfMemory}.
   float* fit(int64_t bytes) {
-    DeviceMemory& memory =
-        memory_[static_cast<size_t>(queue_->lane().value_or(0))];
+    DeviceMemory& memory = memory_[static_cast<size_t>(queue_->lane())];
     if (memory.bytes() < bytes) {
       memory = {};  // before the new one; waits for its users
       memory = DeviceMemory(queue_, bytes, "partial results");
