@@ -9,6 +9,7 @@
 #include "carat/error.h"
 #include "model/registry.h"
 #include "model/workspace.h"
+#include "tests/generate/late_lanes.h"
 #include "tests/model/loaded_model.h"
 
 namespace carat {
@@ -146,6 +147,23 @@ TEST_F(MemoryPlanOfAFileTest, WeightsAndWorkspaceAreWhatIsAllocated) {
     workspace.fit(192, 1);
     EXPECT_EQ(plan.workspace_bytes + plan.logits_bytes, workspace.bytes());
   }
+}
+
+TEST_F(MemoryPlanOfAFileTest, ChunksSideBySideHaveAnArenaEach) {
+  LoadedModel loaded(path_, {.name = "reference", .threads = 1});
+  LateLanes late(*loaded.backend);
+  const MemoryPlan one_chunk =
+      plan_memory(*loaded.checkpoint, late, 192, 192, nullptr);
+  const MemoryPlan plan =
+      plan_memory(*loaded.checkpoint, late, 1000, 192, nullptr);
+  Workspace workspace(late, loaded.model->config());
+  workspace.fit(192, 1);
+  EXPECT_EQ(one_chunk.workspace_bytes + one_chunk.logits_bytes,
+            workspace.bytes());
+  ASSERT_EQ(workspace.fit_lanes(2, 192), 2);
+  // The last chunk may be in either.
+  workspace.of_lane(1).fit(192, 1);
+  EXPECT_EQ(plan.workspace_bytes + plan.logits_bytes, workspace.bytes());
 }
 
 TEST_F(MemoryPlanOfAFileTest, QuantisingWhileLoadingCounts) {
