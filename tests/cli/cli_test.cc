@@ -306,10 +306,12 @@ TEST_F(CliModelTest, AFailingStandardOutputIsAnError) {
   EXPECT_EQ(WEXITSTATUS(status), 1);
 }
 
+// --foreground: else timeout signals its process group too, and the second
+// signal may kill.
 TEST_F(CliModelTest, CtrlCStopsWithCode130) {
   const Outcome outcome =
       run("bench --repeat 10000" + model_flag() + " --prompt-tokens 64",
-          "timeout --preserve-status -s INT 2");
+          "timeout --foreground --preserve-status -s INT 2");
   EXPECT_EQ(outcome.exit_code, 130);
   EXPECT_EQ(outcome.err, "carat: interrupted\n");
 }
