@@ -6,22 +6,23 @@ set -euo pipefail
 
 with_model=
 quick=
-cuda=AUTO
+cmake_options=()
 for argument in "$@"; do
   case $argument in
     --with-model) with_model=1 ;;
     --quick) quick=1 ;;
-    --no-cuda) cuda=OFF ;;
+    -D?*=*) cmake_options+=("$argument") ;;
     -h | --help)
       cat <<'HELP'
-Usage: ./test.sh [--with-model] [--quick] [--no-cuda]
+Usage: ./test.sh [--with-model] [--quick] [-DNAME=VALUE...]
 
 Installs what is missing with apt, builds carat in build/release and runs its
 tests. Tests that need real weights run if the default model is in the cache
 folder.
   --with-model   fetch it (240 MB, once)
   --quick        leave out the slow tests
-  --no-cuda      leave out the CUDA backend even if there is a compiler for it
+  -DNAME=VALUE   for cmake: -DCARAT_CUDA=OFF leaves out the CUDA backend even if
+                 there is a compiler for it
 HELP
       exit 0
       ;;
@@ -39,7 +40,7 @@ if [ -e "$model" ]; then
 else
   say "Tests that need real weights are skipped: ./test.sh --with-model fetches them"
 fi
-build all "-DCARAT_REAL_MODEL=$model" "-DCARAT_CUDA=$cuda"
+build all "-DCARAT_REAL_MODEL=$model" "${cmake_options[@]}"
 say "Running the tests"
 cd "$build_folder"
 ctest --output-on-failure ${quick:+-LE slow}

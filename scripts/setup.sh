@@ -66,7 +66,9 @@ build() {
   say "Building $target in ${build_folder#"$repository"/}"
   (
     cd "$repository" || fail "cannot enter $repository"
-    cmake --preset release "$@" >"$log" 2>&1 ||
+    # What an earlier call chose is not remembered.
+    cmake --preset release -DCARAT_CUDA=AUTO -UCARAT_CUDA_ARCHITECTURES "$@" \
+      >"$log" 2>&1 ||
       { cat "$log" >&2; fail "cmake failed"; }
     cmake --build --preset release --target "$target"
   )
