@@ -10,7 +10,7 @@
 #include "model/registry.h"
 #include "model/workspace.h"
 #include "tests/generate/late_lanes.h"
-#include "tests/model/loaded_model.h"
+#include "tests/model/tiny_model.h"
 
 namespace carat {
 namespace {
@@ -123,16 +123,7 @@ TEST(MemoryPlanTest, CudaSlabsTakeWhatIsPlanned) {
 }
 
 // What is planned of a real file is what loading it takes.
-class MemoryPlanOfAFileTest : public testing::Test {
- protected:
-  void SetUp() override {
-    if (!std::filesystem::exists(path_)) {
-      GTEST_SKIP() << "golden data is absent: " << path_;
-    }
-  }
-  std::filesystem::path path_ =
-      shared_data() / "tiny-gguf" / "gemma3-mixed-types" / "model.gguf";
-};
+class MemoryPlanOfAFileTest : public TinyModelTest {};
 
 TEST_F(MemoryPlanOfAFileTest, WeightsAndWorkspaceAreWhatIsAllocated) {
   for (const char* name : {"reference", "cpu"}) {

@@ -2,28 +2,20 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
-#include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "carat/error.h"
 #include "generate/prefill.h"
 #include "tests/generate/late_lanes.h"
-#include "tests/model/loaded_model.h"
+#include "tests/model/tiny_model.h"
 
 namespace carat {
 namespace {
 
-class PrefillLanesTest : public testing::TestWithParam<const char*> {
- protected:
-  void SetUp() override {
-    if (!std::filesystem::exists(path_)) {
-      GTEST_SKIP() << "golden data is absent: " << path_;
-    }
-  }
-  std::filesystem::path path_ =
-      shared_data() / "tiny-gguf" / "gemma3-mixed-types" / "model.gguf";
-};
+class PrefillLanesTest : public TinyModelTest,
+                         public testing::WithParamInterface<const char*> {};
 
 // The window is 16 and a block has 64 positions, so later chunks use blocks
 // that the window has left.
