@@ -173,8 +173,11 @@ void LaunchQueue::allow_shared_memory(const void* kernel, int bytes) {
 }
 
 LaunchQueue::Graph& LaunchQueue::find_graph() {
-  for (Graph& graph : graphs_) {
-    if (graph.notes == notes_) return graph;
+  for (auto graph = graphs_.begin(); graph != graphs_.end(); ++graph) {
+    if (graph->notes != notes_) continue;
+    // To the front: the next step asks for the same.
+    std::rotate(graphs_.begin(), graph, graph + 1);
+    return graphs_.front();
   }
   if (graphs_.size() == kMostGraphs) {
     // One that was seen only once goes first, else the longest unused.
