@@ -25,6 +25,19 @@ __device__ __forceinline__ float fast_reciprocal(float x) {
   return result;
 }
 
+// 1 / sqrt(x) by the special-function unit, within 2^-22.9.
+__device__ __forceinline__ float fast_reciprocal_root(float x) {
+  float result;
+  asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+// What RMSNorm multiplies by, of a sum of squares over 1 / `inverse` columns.
+__device__ __forceinline__ float norm_factor(float sum, float inverse,
+                                             float eps) {
+  return fast_reciprocal_root(__fmaf_rn(sum, inverse, eps));
+}
+
 // x / (1 + exp(-2 u)) with u = sqrt(2 / pi) (x + 0.044715 x^3): GELU's tanh
 // form without the cancellation.
 __device__ __forceinline__ float gelu_tanh(float x) {

@@ -77,7 +77,7 @@ __global__ __launch_bounds__(
       __syncthreads();  // keys have been read, scores are there
       load_keys(block + 2 <= tile.last_block || chain > 0 ? block + 2
                                                           : first_of(1));
-      const BlockWeights weights = weigh_shared(scores);
+      const BlockWeights weights = weigh_shared(scores, 2);
       MergeFactors factors[2];
 #pragma unroll
       for (int side = 0; side < 2; ++side) {
@@ -103,8 +103,8 @@ __global__ __launch_bounds__(
     joint[1].add(own[1]);
   }
   wait_copies<0>();
-  const float inverse[2] = {__fdiv_rn(1.0f, joint[0].sum),
-                            __fdiv_rn(1.0f, joint[1].sum)};
+  const float inverse[2] = {fast_reciprocal(joint[0].sum),
+                            fast_reciprocal(joint[1].sum)};
 #pragma unroll
   for (int j = 0; j < 2 * kColumns; ++j) {
 #pragma unroll
@@ -149,7 +149,7 @@ __global__ __launch_bounds__(kWarpsThreads) void attention_split_kernel(
                                 scores);
   wait_copies<0>();
   __syncthreads();
-  const BlockWeights weights = weigh_shared(scores);
+  const BlockWeights weights = weigh_shared(scores, tile.rows > 8 ? 2 : 1);
   float* partial = partial_of<kDim>(call, blockIdx.z);
 #pragma unroll
   for (int side = 0; side < 2; ++side) {
@@ -197,7 +197,7 @@ __global__ __launch_bounds__(kDim / 2) void attention_merge_kernel(
                     partial[kFewQueries * (kDim + 1) + row],
                     {value.x, value.y}};
   });
-  const float inverse = __fdiv_rn(1.0f, joint.sum);
+  const float inverse = fast_reciprocal(joint.sum);
   store_pair(call, tile, row, col, finished(joint.out[0], inverse),
              finished(joint.out[1], inverse));
 }

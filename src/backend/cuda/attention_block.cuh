@@ -75,11 +75,12 @@ struct Visible {
   int64_t end;
 };
 
+__device__ __forceinline__ float capped(float score, float softcap) {
+  return __fmul_rn(softcap, tanhf(__fdiv_rn(score, softcap)));
+}
 __device__ __forceinline__ float finish_score(float score, float softcap,
                                               bool is_visible) {
-  if (softcap > 0) {
-    score = __fmul_rn(softcap, tanhf(__fdiv_rn(score, softcap)));
-  }
+  if (softcap > 0) score = capped(score, softcap);
   return is_visible ? score : kMinusInfinity;
 }
 
@@ -107,11 +108,13 @@ __device__ __forceinline__ uint32_t half_pair(float low, float high) {
 }
 
 // From the finished scores of all 64 keys: lane 4 g + q holds rows g and g + 8
-// of the keys 8 j + 2 q and the next.
-__device__ __forceinline__ BlockWeights weigh(const float (&score)[8][4]) {
-  BlockWeights w;
+// of the keys 8 j + 2 q and the next. `sides` 1: there are no rows g + 8.
+__device__ __forceinline__ BlockWeights weigh(const float (&score)[8][4],
+                                              int sides) {
+  BlockWeights w = {};
 #pragma unroll
   for (int side = 0; side < 2; ++side) {
+    if (side >= sides) break;
     float largest = kMinusInfinity;
 #pragma unroll
     for (int j = 0; j < 8; ++j) {

@@ -10,11 +10,11 @@
 #include <algorithm>
 
 #include "backend/cuda/attention_block.cuh"
+#include "backend/cuda/attention_heads.cuh"
 #include "backend/cuda/attention_tile.cuh"
 #include "backend/cuda/attention_warps.cuh"
 #include "backend/cuda/barrier.cuh"
 #include "backend/cuda/cluster.cuh"
-#include "backend/cuda/heads.cuh"
 #include "backend/cuda/overlap.cuh"
 
 namespace carat::cuda {
@@ -48,149 +48,6 @@ __device__ __forceinline__ void group_sync(int group) {
                : "memory");
 }
 
-// The blocks of a thread block, and where they are loaded to.
-template <int kDim>
-struct Blocks {
-  const AttentionCall& call;
-  const Tile& tile;
-  int rank;
-  int parts;
-  int rounds;
-  uint32_t barriers;
-  uint32_t tiles;
-
-  __device__ int64_t at(int round) const {
-    return tile.first_block + rank + round * parts;
-  }
-  __device__ uint32_t keys(int round) const {
-    return tiles + round % call.groups * (2 * kBlockBytes<kDim>);
-  }
-  __device__ uint32_t barrier(int round, bool is_value) const {
-    return barriers + round % call.groups * 16 + is_value * 8;
-  }
-  __device__ int parity(int round) const { return round / call.groups & 1; }
-
-  // One thread of a group.
-  __device__ void load(int round) const {
-    const uint8_t* from = keys_of<kDim>(call, tile, at(round));
-    for (int is_value = 0; is_value < 2; ++is_value) {
-      barrier_expect(barrier(round, is_value), kBlockBytes<kDim>);
-      bulk_copy(keys(round) + is_value * kBlockBytes<kDim>,
-                from + is_value * value_offset<kDim>(call), kBlockBytes<kDim>,
-                barrier(round, is_value));
-    }
-  }
-};
-
-// Norms, rotates and scales a row's query into `queries`: one warp.
-__device__ __forceinline__ void finish_query(const AttentionCall& call,
-                                             const Tile& tile, int row,
-                                             uint8_t* queries) {
-  const HeadsCall& heads = call.heads;
-  const int head_dim = call.part.head_dim, half = head_dim / 2;
-  const int col = threadIdx.x % 32 * 4;
-  const bool has_columns = col < half;
-  const int64_t at =
-      tile.sequence.first_row + tile.first + position_in_tile(call, row);
-  const int head = tile.kv_head * call.group + head_in_tile(call, row);
-  HalfPair x = {}, angles = {}, norm = {};
-  if (has_columns) {
-    x = load_halves(call.q.data + at * call.q.stride + head * head_dim, half,
-                    col);
-    angles =
-        load_halves(heads.angles.data + at * heads.angles.stride, half, col);
-    if (heads.q_norm != nullptr) norm = load_halves(heads.q_norm, half, col);
-  }
-  if (heads.q_norm != nullptr) scale_head(x, norm, head_dim, heads.eps);
-  rotate(x, angles);
-  if (!has_columns) return;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    x.a[i] = __fmul_rn(x.a[i], call.scale);
-    x.b[i] = __fmul_rn(x.b[i], call.scale);
-  }
-  const auto place = [&](int c) {
-    return queries + panel_address<kFewQueries>(0, row, c / 8) + c % 8 * 2;
-  };
-  *reinterpret_cast<uint2*>(place(col)) = to_halves(x.a);
-  *reinterpret_cast<uint2*>(place(half + col)) = to_halves(x.b);
-}
-
-// A new position's key or value to the cache, and into the block if that is
-// loaded already: one warp.
-template <int kDim>
-__device__ __forceinline__ void append(const Blocks<kDim>& blocks, int index,
-                                       bool is_value, uint8_t* shared) {
-  const AttentionCall& call = blocks.call;
-  const Tile& tile = blocks.tile;
-  const HeadsCall& heads = call.heads;
-  const int64_t at = tile.sequence.first_position + index;
-  const int block = static_cast<int>(at / kKeys - tile.first_block);
-  if (block % blocks.parts != blocks.rank) return;
-  const int round = block / blocks.parts;
-  const int head_dim = call.part.head_dim, half = head_dim / 2;
-  const int col = threadIdx.x % 32 * 4;
-  const bool has_columns = col < half;
-  const bool is_normed = !is_value && heads.k_norm != nullptr;
-  const int64_t row = tile.sequence.first_row + index;
-  const Rows& from = is_value ? heads.v : heads.k;
-  HalfPair x = {}, angles = {}, norm = {};
-  if (has_columns) {
-    x = load_halves(from.data + row * from.stride + tile.kv_head * head_dim,
-                    half, col);
-    if (!is_value) {
-      angles =
-          load_halves(heads.angles.data + row * heads.angles.stride, half, col);
-    }
-    if (is_normed) norm = load_halves(heads.k_norm, half, col);
-  }
-  if (is_normed) scale_head(x, norm, head_dim, heads.eps);
-  if (!is_value) rotate(x, angles);
-  auto* panels =
-      const_cast<uint8_t*>(keys_of<kDim>(call, tile, blocks.at(round))) +
-      is_value * value_offset<kDim>(call);
-  const int position = static_cast<int>(at % kKeys);
-  const int places[2] = {place_in_panels(position, col),
-                         place_in_panels(position, half + col)};
-  const uint2 values[2] = {to_cached(x.a), to_cached(x.b)};
-  if (has_columns) {
-    *reinterpret_cast<uint2*>(panels + places[0]) = values[0];
-    *reinterpret_cast<uint2*>(panels + places[1]) = values[1];
-  }
-  if (round >= call.groups) {
-    show_to_copies();  // it is loaded later
-    return;
-  }
-  barrier_wait(blocks.barrier(round, is_value), 0);
-  if (has_columns) {
-    uint8_t* to = shared + (blocks.keys(round) - shared_address(shared)) +
-                  is_value * kBlockBytes<kDim>;
-    *reinterpret_cast<uint2*>(to + places[0]) = values[0];
-    *reinterpret_cast<uint2*>(to + places[1]) = values[1];
-  }
-}
-
-// Queries to shared memory, and new keys and values where they belong.
-template <int kDim>
-__device__ void do_heads(const Blocks<kDim>& blocks, uint8_t* shared,
-                         uint8_t* queries) {
-  const Tile& tile = blocks.tile;
-  for (int i = threadIdx.x * 16; i < kFewQueries * kDim * 2;
-       i += blockDim.x * 16) {
-    *reinterpret_cast<uint4*>(queries + i) = make_uint4(0, 0, 0, 0);
-  }
-  __syncthreads();
-  const int works = tile.rows + 2 * tile.sequence.rows;
-  for (int work = threadIdx.x / 32; work < works; work += blockDim.x / 32) {
-    if (work < tile.rows) {
-      finish_query(blocks.call, tile, work, queries);
-    } else {
-      const int index = (work - tile.rows) / 2;
-      append(blocks, index, (work - tile.rows) % 2 != 0, shared);
-    }
-  }
-}
-
 // A block's result to those that merge it.
 template <int kDim>
 __device__ __forceinline__ void send_block(
@@ -205,6 +62,7 @@ __device__ __forceinline__ void send_block(
     for (int side = 0; side < 2; ++side) {
       const int row = g + 8 * side;
       if (row >= tile.rows) continue;
+#pragma unroll 1
       for (int to = q; to < parts; to += 4) {
         cluster_store_pair(cluster_address(base + layout.stats, to) +
                                8 * (block * most_rows + row),
@@ -236,32 +94,46 @@ __device__ __forceinline__ void send_block(
   }
 }
 
-// Merges this thread block's columns: a pair of lanes two columns of a row, one
-// the even blocks, one the odd ones.
+// A pair of lanes merges two columns of a row, of those that this thread block
+// merges: one the even blocks, one the odd ones. Where they go is found before
+// the partial results are there.
 template <int kDim>
-__device__ __forceinline__ void merge_columns(const AttentionCall& call,
-                                              const Tile& tile, int blocks,
-                                              int rank, const uint8_t* shared,
-                                              const JointLayout& layout) {
-  const int columns = kDim / call.splits;
-  const int most_rows = call.tile_rows * call.group;
-  const auto* partials =
-      reinterpret_cast<const float*>(shared + layout.partials);
-  const auto* stats = reinterpret_cast<const float2*>(shared + layout.stats);
-  const int works = tile.rows * columns;
-  for (int first = threadIdx.x / 32 * 32; first < works; first += blockDim.x) {
-    const int work = first + threadIdx.x % 32;
-    const int parity = work & 1, row = work / columns;
-    const int col = work % columns / 2 * 2;
+class ColumnMerge {
+ public:
+  __device__ __forceinline__ ColumnMerge(const AttentionCall& call,
+                                         const Tile& tile, int rank, int work) {
+    const int columns = columns_of(call);
+    has_work_ = work < tile.rows * columns;
+    row_ = work >> column_bits(call);
+    col_ = (work & (columns - 1)) / 2 * 2;
+    const int col = rank * columns + col_;
+    if (!has_work_ || col >= call.part.head_dim) return;
+    const int64_t at =
+        tile.sequence.first_row + tile.first + position_in_tile(call, row_);
+    const int head = tile.kv_head * call.group + head_in_tile(call, row_);
+    place_ = slab_at(call.out, at, head * call.part.head_dim + col);
+  }
+
+  // All lanes of a warp.
+  __device__ __forceinline__ void run(const AttentionCall& call,
+                                      const Tile& tile, int blocks,
+                                      const uint8_t* shared,
+                                      const JointLayout& layout) const {
+    const int columns = columns_of(call);
+    const int most_rows = call.tile_rows * call.group;
+    const auto* partials =
+        reinterpret_cast<const float*>(shared + layout.partials);
+    const auto* stats = reinterpret_cast<const float2*>(shared + layout.stats);
+    const int parity = threadIdx.x & 1;
     Chain<2> chain;
-    if (work < works) {
+    if (has_work_) {
       const int odd = static_cast<int>(tile.first_block & 1);
-#pragma unroll 4
+#pragma unroll 2
       for (int block = parity ^ odd; block < blocks; block += 2) {
-        const int at = block * most_rows + row;
+        const int at = block * most_rows + row_;
         const float2 stat = stats[at];
         const float2 value =
-            *reinterpret_cast<const float2*>(partials + at * columns + col);
+            *reinterpret_cast<const float2*>(partials + at * columns + col_);
         chain.add({stat.x, stat.y, {value.x, value.y}});
       }
     }
@@ -271,14 +143,29 @@ __device__ __forceinline__ void merge_columns(const AttentionCall& call,
     const Chain<2> second = {other(chain.largest),
                              other(chain.sum),
                              {other(chain.out[0]), other(chain.out[1])}};
-    if (parity != 0 || work >= works) continue;
+    if (parity != 0 || place_ == nullptr) return;
     chain.add(second);
-    const float inverse = __fdiv_rn(1.0f, chain.sum);
-    store_pair(call, tile, row, rank * columns + col,
-               finished(chain.out[0], inverse),
-               finished(chain.out[1], inverse));
+    const float inverse = fast_reciprocal(chain.sum);
+    *reinterpret_cast<__nv_bfloat162*>(place_) = __floats2bfloat162_rn(
+        finished(chain.out[0], inverse), finished(chain.out[1], inverse));
   }
-}
+
+ private:
+  // Splits are kMostParts or half of that.
+  __device__ static int columns_of(const AttentionCall& call) {
+    return 1 << column_bits(call);
+  }
+  __device__ static int column_bits(const AttentionCall& call) {
+    constexpr int kBits = kDim == 256 ? 5 : kDim == 128 ? 4 : 3;
+    static_assert(kMostParts << kBits == kDim);
+    return call.splits == kMostParts ? kBits : kBits + 1;
+  }
+
+  bool has_work_;
+  int row_;
+  int col_;
+  __nv_bfloat16* place_ = nullptr;
+};
 
 #endif  // __CUDA_ARCH__ >= 900
 
@@ -316,20 +203,21 @@ __launch_bounds__(kWarpsThreads* kMostGroups) void attention_joint_kernel(
       blocks.load(group);
     }
   }
-  __syncthreads();
-  wait_for_previous();
   uint8_t* queries = shared + layout.queries;
-  if (call.has_heads != 0) {
-    do_heads(blocks, shared, queries);
-  } else {
-    load_queries<kDim, kFewQueries>(call, tile, queries);
-  }
-  __syncthreads();
-  cluster_wait();  // all have started
   const int part = threadIdx.x % kWarpsThreads / 32;
   const int g = threadIdx.x % 32 / 4;
   const Visible visible[2] = {visible_to(call, tile.position(call, g)),
                               visible_to(call, tile.position(call, g + 8))};
+  ColumnMerge<kDim> merge(call, tile, rank, threadIdx.x);
+  if (call.has_heads != 0) {
+    do_heads(blocks, shared, queries);
+  } else {
+    __syncthreads();  // barriers are there
+    wait_for_previous();
+    load_queries<kDim, kFewQueries>(call, tile, queries);
+  }
+  __syncthreads();
+  cluster_wait();  // all have started
   auto* scores =
       reinterpret_cast<float(*)[kScoreStride]>(shared + layout.scores) +
       kFewQueries * group;
@@ -339,7 +227,7 @@ __launch_bounds__(kWarpsThreads* kMostGroups) void attention_joint_kernel(
     score_part<kDim, kFewQueries>(call, blocks.at(round), base + layout.queries,
                                   0, keys, part, visible, scores);
     group_sync(group);
-    const BlockWeights weights = weigh_shared(scores);
+    const BlockWeights weights = weigh_shared(scores, tile.rows > 8 ? 2 : 1);
     barrier_wait(blocks.barrier(round, true), blocks.parity(round));
     send_block<kDim>(call, tile, layout, base, rank + round * parts, weights,
                      keys + kBlockBytes<kDim>);
@@ -351,7 +239,14 @@ __launch_bounds__(kWarpsThreads* kMostGroups) void attention_joint_kernel(
   }
   cluster_arrive();
   cluster_wait();  // all partial results are there
-  merge_columns<kDim>(call, tile, count, rank, shared, layout);
+  const int works = tile.rows * (kDim / parts);
+#pragma unroll 1
+  for (int first = threadIdx.x / 32 * 32;;) {
+    merge.run(call, tile, count, shared, layout);
+    first += blockDim.x;
+    if (first >= works) break;
+    merge = ColumnMerge<kDim>(call, tile, rank, first + threadIdx.x % 32);
+  }
 #endif
 }
 

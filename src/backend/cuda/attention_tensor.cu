@@ -276,7 +276,7 @@ __device__ __forceinline__ void walk_blocks(
       for (int k = 0; k < 32; ++k) score[k / 4][k % 4] = raw[k];
       finish_scores(call, first, first >= all_begin && first + kKeys <= all_end,
                     sights, score);
-      weights = weigh(score);
+      weights = weigh(score, 2);
     }
     MergeFactors factors[2];
 #pragma unroll
@@ -387,7 +387,7 @@ __device__ __forceinline__ void join(const AttentionCall& call,
     const int64_t at =
         tile.sequence.first_row + tile.first + position_in_tile(call, row);
     const int head = tile.kv_head * call.group + head_in_tile(call, row);
-    const float inverse = __fdiv_rn(1.0f, sum[side]);
+    const float inverse = fast_reciprocal(sum[side]);
     const int tiles = call.part.head_dim / kTileCols;  // of a head
     uint8_t* to = slab_chunk(call.out, at, head * tiles + kFirst, 0) -
                   ((at & 7) << 4) + thread % 4 * 4;

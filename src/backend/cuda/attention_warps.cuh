@@ -57,34 +57,56 @@ __device__ __forceinline__ void score_part(const AttentionCall& call,
   const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
   float own[2][4];
   score_keys<kDim, kQueries, 2>(queries, 16 * group, keys, 2 * part, own);
+  const auto place = [&](int j, int i) {
+    const int key = 16 * part + 8 * j + 2 * q + (i & 1);
+    return &scores[g + 8 * (i >> 1)][key];
+  };
+  // Visible keys within the block.
+  const auto within = [&](int64_t at) {
+    return static_cast<int>(
+        min(max(at - block * kKeys, int64_t{0}), int64_t{kKeys}));
+  };
+  const int begin[2] = {within(visible[0].begin), within(visible[1].begin)};
+  const int end[2] = {within(visible[0].end), within(visible[1].end)};
+  const auto is_visible = [&](int j, int i) {
+    const int key = 16 * part + 8 * j + 2 * q + (i & 1);
+    return i < 2 ? key >= begin[0] && key < end[0]
+                 : key >= begin[1] && key < end[1];
+  };
 #pragma unroll
   for (int j = 0; j < 2; ++j) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const int key = 16 * part + 8 * j + 2 * q + (i & 1), side = i >> 1;
-      const int64_t at = block * kKeys + key;
-      scores[g + 8 * side][key] =
-          finish_score(own[j][i], call.softcap,
-                       at >= visible[side].begin && at < visible[side].end);
+      *place(j, i) = finish_score(own[j][i], 0, is_visible(j, i));
     }
+  }
+  if (!(call.softcap > 0)) return;
+    // A loop: eight times the code would be in the way of those without.
+#pragma unroll 1
+  for (int i = 0; i < 8; ++i) {
+    if (!is_visible(i / 4, i % 4)) continue;
+    float* score = place(i / 4, i % 4);
+    *score = capped(*score, call.softcap);
   }
 }
 
+// `sides` 1: there are no more than eight rows.
 __device__ __forceinline__ BlockWeights
-weigh_shared(const float (*scores)[kScoreStride]) {
+weigh_shared(const float (*scores)[kScoreStride], int sides) {
   const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
   float score[8][4];
 #pragma unroll
   for (int j = 0; j < 8; ++j) {
 #pragma unroll
     for (int side = 0; side < 2; ++side) {
+      if (side >= sides) break;
       const float2 pair = *reinterpret_cast<const float2*>(
           &scores[g + 8 * side][8 * j + 2 * q]);
       score[j][2 * side] = pair.x;
       score[j][2 * side + 1] = pair.y;
     }
   }
-  return weigh(score);
+  return weigh(score, sides);
 }
 
 }  // namespace carat::cuda

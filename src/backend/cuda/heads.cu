@@ -43,10 +43,11 @@ __global__ __launch_bounds__(kWarps * 32) void heads_kernel(
   const bool is_normed = !is_value && norm_weight != nullptr;
   HalfPair norm = {}, angles = {}, x = {};
   if (is_normed && has_columns) norm = load_halves(norm_weight, half, col);
-  wait_for_previous();
+  const float inverse_dim = __frcp_rn(static_cast<float>(head_dim));
   const Rows& from = is_query ? call.q : is_value ? call.v : call.k;
   float* data = from.data + row * from.stride +
                 (is_value ? head - kv_heads : head) * head_dim;
+  wait_for_previous();
   if (has_columns) {
     x = load_halves(data, half, col);
     if (!is_value) {
@@ -54,7 +55,7 @@ __global__ __launch_bounds__(kWarps * 32) void heads_kernel(
           load_halves(call.angles.data + row * call.angles.stride, half, col);
     }
   }
-  if (is_normed) scale_head(x, norm, head_dim, call.eps);
+  if (is_normed) scale_head(x, norm, inverse_dim, call.eps);
   if (!has_columns) return;
   if (!is_value) rotate(x, angles);
   if (is_query) {

@@ -32,8 +32,9 @@ __device__ __forceinline__ HalfPair load_halves(const float* from, int half,
   return {{a.x, a.y, a.z, a.w}, {b.x, b.y, b.z, b.w}};
 }
 
+// inverse_dim: 1 / head_dim.
 __device__ __forceinline__ void scale_head(HalfPair& x, const HalfPair& norm,
-                                           int head_dim, float eps) {
+                                           float inverse_dim, float eps) {
   float sum = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -44,8 +45,7 @@ __device__ __forceinline__ void scale_head(HalfPair& x, const HalfPair& norm,
   for (int step = 16; step > 0; step /= 2) {
     sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, step));
   }
-  const float mean = __fdiv_rn(sum, static_cast<float>(head_dim));
-  const float factor = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, eps)));
+  const float factor = norm_factor(sum, inverse_dim, eps);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     x.a[i] = __fmul_rn(__fmul_rn(x.a[i], factor), norm.a[i]);

@@ -1,7 +1,9 @@
 // Operations on whole rows: embedding, RMSNorm with residual, RoPE angles,
-// gather. One thread block a row; bound by bytes.
+// gather. Bound by bytes; few rows by latency. One thread block a row, but for
+// the embedding.
 #include <cuda_bf16.h>
 
+#include "backend/cuda/activation.cuh"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/overlap.cuh"
 #include "backend/cuda/slab.cuh"
@@ -14,25 +16,26 @@ constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 
 // The sum over the block, by one fixed tree: lanes, then warps, in halves.
+// `shared` is for one sum.
 __device__ float block_sum(float value, float* shared) {
 #pragma unroll
   for (int step = 16; step > 0; step /= 2) {
     value = __fadd_rn(value, __shfl_xor_sync(0xffffffffu, value, step));
   }
-  __syncthreads();  // the last sum has been read
   if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
   __syncthreads();
-  value = shared[threadIdx.x % kWarps];
+  float sums[kWarps];
+#pragma unroll
+  for (int i = 0; i < kWarps; i += 4) {
+    *reinterpret_cast<float4*>(sums + i) =
+        *reinterpret_cast<const float4*>(shared + i);
+  }
 #pragma unroll
   for (int step = kWarps / 2; step > 0; step /= 2) {
-    value = __fadd_rn(value, __shfl_xor_sync(0xffffffffu, value, step));
+#pragma unroll
+    for (int i = 0; i < step; ++i) sums[i] = __fadd_rn(sums[i], sums[i + step]);
   }
-  return value;
-}
-
-__device__ float factor_of(float sum, int cols, float eps) {
-  const float mean = __fdiv_rn(sum, static_cast<float>(cols));
-  return __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, eps)));
+  return sums[0];
 }
 
 // Four columns; those past the end are zeros.
@@ -136,10 +139,11 @@ __global__ __launch_bounds__(kThreads) void join_kernel(
 template <int kVectors, bool kJoins>
 __global__ __launch_bounds__(kThreads) void norm_kernel(
     const __grid_constant__ NormCall call) {
-  __shared__ float shared[kWarps];
+  __shared__ __align__(16) float shared[2][kWarps];
   let_next_start();
   const int64_t row = blockIdx.x;
   const int cols = call.cols;
+  const float inverse_cols = __frcp_rn(static_cast<float>(cols));
   const auto col = [](int j) {
     return 4 * (kThreads * j + static_cast<int>(threadIdx.x));
   };
@@ -150,14 +154,19 @@ __global__ __launch_bounds__(kThreads) void norm_kernel(
     if (call.out.data != nullptr) next[j] = load4(call.next, col(j), cols);
     if (call.post != nullptr) post[j] = load4(call.post, col(j), cols);
   }
-  wait_for_previous();
   float* x = call.x.data + row * call.x.stride;
+  float* y = call.y.data + row * call.y.stride;
+  // A thread's columns lie kThreads / 16 tiles of the slab apart.
+  static_assert(4 * kThreads % kTileCols == 0);
+  auto* place = reinterpret_cast<uint8_t*>(slab_at(call.out, row, col(0)));
+  const int64_t step =
+      int64_t{4 * kThreads / kTileCols} * call.out.capacity * 128;
+  wait_for_previous();
   float4 value[kVectors];
 #pragma unroll
   for (int j = 0; j < kVectors; ++j) value[j] = load4(x, col(j), cols);
 
   if (call.y.data != nullptr) {
-    float* y = call.y.data + row * call.y.stride;
     float4 branch[kVectors];
     if constexpr (kJoins) {
       join_row<kVectors>(call.join, row, col(0), 4 * kThreads, branch);
@@ -176,7 +185,7 @@ __global__ __launch_bounds__(kThreads) void norm_kernel(
       squares = add_squares(branch[j], squares);
     if (call.post != nullptr) {
       const float factor =
-          factor_of(block_sum(squares, shared), cols, call.eps);
+          norm_factor(block_sum(squares, shared[0]), inverse_cols, call.eps);
 #pragma unroll
       for (int j = 0; j < kVectors; ++j) {
         branch[j] = scaled(branch[j], factor, post[j]);
@@ -195,7 +204,8 @@ __global__ __launch_bounds__(kThreads) void norm_kernel(
   float squares = 0;
 #pragma unroll
   for (int j = 0; j < kVectors; ++j) squares = add_squares(value[j], squares);
-  const float factor = factor_of(block_sum(squares, shared), cols, call.eps);
+  const float factor =
+      norm_factor(block_sum(squares, shared[1]), inverse_cols, call.eps);
 #pragma unroll
   for (int j = 0; j < kVectors; ++j) {
     if (col(j) >= cols) continue;
@@ -203,7 +213,7 @@ __global__ __launch_bounds__(kThreads) void norm_kernel(
     const float4 out = scaled(value[j], factor, next[j]);
     uint2 packed = {as_bits(__floats2bfloat162_rn(out.x, out.y)),
                     as_bits(__floats2bfloat162_rn(out.z, out.w))};
-    *reinterpret_cast<uint2*>(slab_at(call.out, row, col(j))) = packed;
+    *reinterpret_cast<uint2*>(place + j * step) = packed;
   }
 }
 
@@ -250,10 +260,10 @@ __global__ __launch_bounds__(kThreads) void embed_kernel(
   wait_for_previous();
   const int64_t row = blockIdx.x;
   const int64_t token = call.tokens[row];
-  for (int i = threadIdx.x; i < call.cols; i += kThreads) {
-    call.x.data[row * call.x.stride + i] =
-        __fmul_rn(weight_at(call.table, token, i), call.scale);
-  }
+  const int i = blockIdx.y * kThreads + threadIdx.x;
+  if (i >= call.cols) return;
+  call.x.data[row * call.x.stride + i] =
+      __fmul_rn(weight_at(call.table, token, i), call.scale);
 }
 
 __global__ __launch_bounds__(kThreads) void angles_kernel(
@@ -288,7 +298,12 @@ LaunchShape one_block_a_row(int64_t rows) {
 }  // namespace
 
 void launch_embed(LaunchQueue& queue, const EmbedCall& call, int64_t rows) {
-  queue.launch(embed_kernel, one_block_a_row(rows), call);
+  const int blocks = (call.cols + kThreads - 1) / kThreads;
+  queue.launch(
+      embed_kernel,
+      {dim3(static_cast<unsigned>(rows), static_cast<unsigned>(blocks)),
+       kThreads, 0},
+      call);
 }
 void launch_angles(LaunchQueue& queue, const AnglesCall& call, int64_t rows) {
   queue.launch(angles_kernel, one_block_a_row(rows), call);
