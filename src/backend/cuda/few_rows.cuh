@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "backend/cuda/mma.cuh"
+#include "backend/cuda/range_weights.cuh"
 #include "backend/cuda/unpack.cuh"
 #include "backend/cuda/weight_format.h"
 
@@ -69,13 +70,15 @@ struct TileRows {
       }
     }
   }
-  __device__ __forceinline__ void load(uint32_t (&b)[kTiles][2][4]) {
+  // The next call's are a tile further, if there is one.
+  __device__ __forceinline__ void load(uint32_t (&b)[kTiles][2][4],
+                                       bool has_next) {
 #pragma unroll
     for (int j = 0; j < kTiles; ++j) {
 #pragma unroll
       for (int pair = 0; pair < 2; ++pair) {
         load_matrices(b[j][pair], address[j][pair]);
-        address[j][pair] += stride[j];
+        if (has_next) address[j][pair] += stride[j];
       }
     }
   }
@@ -94,70 +97,94 @@ __device__ __forceinline__ void multiply_step(float (&sum)[kTiles][4],
 
 // kGroupSteps: steps that share a scale. A step waits for the one before it, so
 // the next tile is expanded step by step in between: with few warps on a
-// multiprocessor it is the length of this chain that counts.
-template <int kBits, int kTiles, bool kBias, int kGroupSteps>
-__device__ __forceinline__ void multiply_steps(const uint8_t* weights,
-                                               int slice_bytes, int count,
-                                               uint32_t activations,
-                                               uint32_t zeros, int rows,
-                                               float (&sum)[kTiles][4]) {
+// multiprocessor it is the length of this chain that counts. `turns` is told of
+// the tiles of `weights`: before one is read and when it has been. What needs
+// no activations is done before await_rows().
+template <int kBits, int kTiles, bool kBias, int kGroupSteps, bool kTurns,
+          class AwaitRows>
+__device__ __forceinline__ void multiply_steps(
+    TileTurns<kBits, kTurns>& turns, const uint8_t* weights, int slice_bytes,
+    int count, uint32_t activations, uint32_t zeros, int rows,
+    const AwaitRows& await_rows, float (&sum)[kTiles][4]) {
   constexpr int kGroups = kStepsPerTile / kGroupSteps;
   TilePart<kBits, kBias, kGroups> part[2];
   uint32_t b[2][kTiles][2][4];
   uint32_t a[kStepsPerTile][4];
   TileRows<kTiles> tiles(activations, zeros, rows);
   LaneScale scale;
-  // Tile i: its activations are there, and the next one's codes.
+  const uint32_t place = shared_address(weights);
+  // Tile i: its activations are there, and the next one's codes. What is loaded
+  // or expanded past the last tile no one reads.
   const auto multiply = [&](int i, auto odd) {
     constexpr int kOdd = decltype(odd)::value;
-    if (i + 2 < count) part[kOdd].load(weights + (i + 2) * slice_bytes);
-    if (i + 1 < count) tiles.load(b[1 - kOdd]);
 #pragma unroll
     for (int s = 0; s < kStepsPerTile; ++s) {
       multiply_step<kTiles>(sum, a[s], b[kOdd], s);
-      // Of the last tile: what no one will read.
+      if (s == 0) {
+        if (!kTurns || i + 2 < count) {
+          turns.await_tile();
+          part[kOdd].load(weights + min(i + 2, count - 1) * slice_bytes);
+        }
+      }
+      if (s == 1) tiles.load(b[1 - kOdd], i + 2 < count);
       part[1 - kOdd].expand_step(s, scale, a[s]);
     }
+    if (i + 1 < count) {
+      turns.replace_tile(place + (i + 1) * slice_bytes, slice_bytes);
+    }
   };
+  turns.await_tile();
   part[0].load(weights);
-  tiles.load(b[0]);
+  if (count > 1) turns.await_tile();
   part[1].load(weights + (count > 1 ? slice_bytes : 0));
 #pragma unroll
   for (int s = 0; s < kStepsPerTile; ++s) part[0].expand_step(s, scale, a[s]);
+  await_rows();
+  turns.replace_tile(place, slice_bytes);
+  tiles.load(b[0], count > 1);
 #pragma unroll 1
   for (int i = 0; i < count; i += 2) {
     multiply(i, std::integral_constant<int, 0>());
     if (i + 1 < count) multiply(i + 1, std::integral_constant<int, 1>());
   }
+  turns.end_range(count);
 }
 
 // The same in half the registers: where there are enough slices (gated), more
 // warps hide what one waits for. Unrolled, a warp would run through it once,
 // waiting for its instructions.
-template <int kBits, int kTiles, bool kBias, int kGroupSteps>
-__device__ __forceinline__ void multiply_short(const uint8_t* weights,
-                                               int slice_bytes, int count,
-                                               uint32_t activations,
-                                               uint32_t zeros, int rows,
-                                               float (&sum)[kTiles][4]) {
+template <int kBits, int kTiles, bool kBias, int kGroupSteps, bool kTurns,
+          class AwaitRows>
+__device__ __forceinline__ void multiply_short(
+    TileTurns<kBits, kTurns>& turns, const uint8_t* weights, int slice_bytes,
+    int count, uint32_t activations, uint32_t zeros, int rows,
+    const AwaitRows& await_rows, float (&sum)[kTiles][4]) {
   TileRows<kTiles> tiles(activations, zeros, rows);
   TilePart<kBits, kBias, kStepsPerTile / kGroupSteps> part;
+  uint32_t place = shared_address(weights);
+  turns.await_tile();
   part.load(weights);
+  await_rows();
 #pragma unroll 1
   for (int i = 0; i < count; ++i) {
-    const auto present = part;
     uint32_t b[kTiles][2][4];
-    tiles.load(b);
-    if (i + 1 < count) weights += slice_bytes;
-    part.load(weights);
+    tiles.load(b, true);
     LaneScale scale;
 #pragma unroll
     for (int s = 0; s < kStepsPerTile; ++s) {
       uint32_t a[4];
-      present.expand_step(s, scale, a);
+      part.expand_step(s, scale, a);
       multiply_step<kTiles>(sum, a, b, s);
     }
+    turns.replace_tile(place, slice_bytes);
+    place += slice_bytes;
+    if (i + 1 < count) weights += slice_bytes;
+    if (!kTurns || i + 1 < count) {
+      turns.await_tile();
+      part.load(weights);
+    }
   }
+  turns.end_range(count);
 }
 
 }  // namespace carat::cuda

@@ -49,6 +49,8 @@ struct SmallLayout {
   int32_t warps;         ///< of one half; each takes every warps-th range
   int32_t weight_bytes;  ///< room for a warp's range
   int32_t activations_at, weights_at, partials_at, bytes;
+  int32_t at_once;  ///< slices at work; a thread block takes every at_once-th
+  int32_t kept;     ///< slices whose sums it keeps before it stores them
 };
 
 /// out = input * weight^T for several weights of the same bits; or, gated
@@ -68,7 +70,9 @@ struct LinearCall {
   /// its activations. Until then the next one's waiting thread blocks would
   /// take multiprocessors from the other chunk at work (LaunchQueue::use_lane).
   int32_t lets_next_start_late = 0;
-  int32_t padding = 0;
+  /// linear_small: the thread blocks of so many of the first slices are there
+  /// long before their turn, and ask for their weights slowly.
+  int32_t early_slices = 0;
   SmallLayout small;
 };
 // LaunchQueue::launch clears padding. What follows an array of structures GCC

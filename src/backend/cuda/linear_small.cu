@@ -1,98 +1,49 @@
 // Linear layers of few rows (decode), and of any number of rows on devices
 // without wgmma: y[t, n] = sum_k x[t, k] w[n, k].
 //
-// A thread block makes 16 outputs (a slice) for up to 8 * kTiles rows; a warp
-// takes a range of k. Each asks for all of its range's weights at once,
-// before the kernel before has ended, so that the memory is busy while it waits
-// for its activations; there are many small thread blocks a multiprocessor and
-// no loop to fill. Where a slice has many ranges a cluster of thread blocks
-// shares them. The ranges meet in shared memory and are added in ascending
-// order. Bound by the bytes of the weights, each read once for every 8 * kTiles
-// rows.
+// A thread block makes 16 outputs (a slice) for up to kRows rows; a warp takes
+// a range of k, a cluster of thread blocks where those are too many. The ranges
+// meet in shared memory and are added in ascending order.
+//
+// Few rows are bound by latency: a 4B's layer takes 34 us at one row, twice
+// what its weights' bytes take. So all that needs no activations is done while
+// the kernel before runs: addresses, and the weights of the whole range on
+// their way. Thread blocks that are there long before their turn ask for them
+// slowly: a burst makes the kernels at work late. While activations arrive the
+// first tile is expanded. Where there are many rounds of slices (a
+// vocabulary's, gate and up of large models or of several rows) thread blocks
+// take them in turn instead (range_weights.cuh), and are bound by the bytes of
+// the weights: read once for every kRows rows.
 #include <type_traits>
 
-#include "backend/cuda/activation.cuh"
-#include "backend/cuda/barrier.cuh"
 #include "backend/cuda/cluster.cuh"
 #include "backend/cuda/few_rows.cuh"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/linear_small.h"
 #include "backend/cuda/mma.cuh"
 #include "backend/cuda/overlap.cuh"
-#include "backend/cuda/slab.cuh"
+#include "backend/cuda/range_rows.cuh"
+#include "backend/cuda/range_weights.cuh"
+#include "backend/cuda/slices.cuh"
 
 namespace carat::cuda {
 namespace {
 
-// This warp's part of a slice, as it is packed: [k tile][slice_bytes]. A lane
-// copies the codes that it will read itself.
-template <int kBits>
-__device__ __forceinline__ void load_weights(const WeightTiles& weight,
-                                             const uint8_t* slice, int range,
-                                             int count, uint32_t to) {
-  const int lane = threadIdx.x % 32;
-  const uint64_t policy = evict_first_policy();
-  const int slice_bytes = weight.slice_bytes;
-  const int64_t stride = int64_t{kSlices} * slice_bytes;
-  const uint8_t* from = slice + range * range_tiles(weight.k_tiles) * stride;
-#pragma unroll 8
-  for (int i = 0; i < count; ++i) {
-#pragma unroll
-    for (int plane = 0; plane < kBits / 4; ++plane) {
-      const int at = plane * 512 + lane * 16;
-      copy_async(to + i * slice_bytes + at, from + i * stride + at, policy);
-    }
-  }
-  // Scales: a power of two of chunks a tile.
-  const int chunks = (slice_bytes - 128 * kBits) / 16;
-  const int shift = 31 - __clz(chunks);
-  for (int c = lane; c < count * chunks; c += 32) {
-    const int i = c >> shift;
-    const int at = 128 * kBits + (c & (chunks - 1)) * 16;
-    copy_async(to + i * slice_bytes + at, from + i * stride + at, policy);
-  }
-}
-
-// Rows of one range to shared memory, [k tile][row][128]: `groups` groups of
-// eight lanes share the work, this is number `group`.
-__device__ __forceinline__ void load_activations(const ActivationSlab& input,
-                                                 int range, int count,
-                                                 int first_row, int rows,
-                                                 uint32_t to, int group,
-                                                 int groups) {
-  const int at = threadIdx.x % 8 * 16;
-  const uint8_t* from =
-      input.data +
-      (int64_t{range} * range_tiles(input.k_tiles) * input.capacity +
-       first_row) *
-          128 +
-      at;
-  const int64_t stride = int64_t{input.capacity} * 128;
-  int row = group;
-  for (int i = 0; i < count;) {
-    if (row >= rows) {
-      row -= rows;
-      ++i;
-      continue;
-    }
-    copy_async(to + (i * rows + row) * 128 + at, from + i * stride + row * 128);
-    row += groups;
-  }
-}
-
-template <int kBits, int kTiles, bool kGated>
-__device__ __forceinline__ void multiply_range(const WeightTiles& weight,
-                                               const uint8_t* weights,
-                                               int count, uint32_t activations,
-                                               uint32_t zeros, int rows,
-                                               float (&sum)[kTiles][4]) {
+template <int kBits, int kTiles, bool kGated, bool kTurns, class AwaitRows>
+__device__ __forceinline__ void multiply_range(
+    const WeightTiles& weight, TileTurns<kBits, kTurns>& turns,
+    const uint8_t* weights, int count, uint32_t activations, uint32_t zeros,
+    int rows, const AwaitRows& await_rows, float (&sum)[kTiles][4]) {
   const auto run = [&](auto bias, auto steps) {
     constexpr bool kBias = decltype(bias)::value;
     constexpr int kGroupSteps = decltype(steps)::value;
-    const auto multiply =
-        kGated ? multiply_short<kBits, kTiles, kBias, kGroupSteps>
-               : multiply_steps<kBits, kTiles, kBias, kGroupSteps>;
-    multiply(weights, weight.slice_bytes, count, activations, zeros, rows, sum);
+    const auto multiply = kGated
+                              ? multiply_short<kBits, kTiles, kBias,
+                                               kGroupSteps, kTurns, AwaitRows>
+                              : multiply_steps<kBits, kTiles, kBias,
+                                               kGroupSteps, kTurns, AwaitRows>;
+    multiply(turns, weights, weight.slice_bytes, count, activations, zeros,
+             rows, await_rows, sum);
   };
   const std::integral_constant<int, 1> one;
   const std::integral_constant<int, 2> two;
@@ -107,72 +58,25 @@ __device__ __forceinline__ void multiply_range(const WeightTiles& weight,
   }
 }
 
-// Output n of a slice and row t of the tile, all ranges joined.
-template <int kTiles>
-__device__ __forceinline__ float joined(const float* partials, int ranges,
-                                        int n, int t) {
-  const float* at = partials + t * kSliceRows + n;
-  float total = at[0];
-#pragma unroll 4
-  for (int r = 1; r < ranges; ++r) {
-    total = __fadd_rn(total, at[r * 8 * kTiles * kSliceRows]);
-  }
-  return __fmul_rn(total, kSumFactor);
+// All warps of the block meet, from whatever place in the code: __syncthreads()
+// has to be the same one for all.
+__device__ __forceinline__ void meet_block() {
+  asm volatile("bar.sync 1, %0;" ::"r"(blockDim.x) : "memory");
 }
 
-// Where a slice lies.
-struct SlicePlace {
-  const LinearPiece* piece;
-  int tile;   // within the piece
-  int slice;  // within the tile
-
-  __device__ const uint8_t* data() const {
-    const WeightTiles& weight = piece->weight;
-    return weight.data + (int64_t{tile} * weight.k_tiles * kSlices + slice) *
-                             weight.slice_bytes;
-  }
-};
-
-template <bool kGated>
-__device__ __forceinline__ SlicePlace find_slice(const LinearCall& call,
-                                                 int index, int half) {
-  const int tile = index / kSlices, slice = index % kSlices;
-  if constexpr (kGated) return {&call.pieces[half], tile, slice};
-  int piece = 0;
-  while (piece + 1 < call.piece_count &&
-         tile >= call.pieces[piece + 1].first_tile) {
-    ++piece;
-  }
-  return {&call.pieces[piece], tile - call.pieces[piece].first_tile, slice};
-}
-
-// Stores a slice's outputs; all threads of the block.
-template <int kTiles, bool kGated>
-__device__ __forceinline__ void store_slice(const LinearCall& call, int index,
-                                            const float* partials, int ranges,
-                                            int first_row, int rows) {
-  constexpr int kPartial = kSliceRows * 8 * kTiles;
-  const SlicePlace place = find_slice<kGated>(call, index, 0);
-  for (int i = threadIdx.x; i < kSliceRows * rows; i += blockDim.x) {
-    const int n = i % kSliceRows, t = i / kSliceRows;
-    const int output = place.tile * kTileRows + place.slice * kSliceRows + n;
-    if (output >= place.piece->weight.rows) continue;
-    const int64_t row = first_row + t;
-    const float value = joined<kTiles>(partials, ranges, n, t);
-    if constexpr (kGated) {
-      const float up =
-          joined<kTiles>(partials + ranges * kPartial, ranges, n, t);
-      *slab_at(call.gated_out, row, output) =
-          __float2bfloat16_rn(gated(value, up, call.is_silu != 0));
-    } else {
-      const Rows& out = place.piece->out;
-      out.data[row * out.stride + output] = value;
-    }
+// The threads of all blocks that share slices meet.
+__device__ __forceinline__ void all_meet(const LinearCall& call) {
+  if (call.parts > 1) {
+    cluster_arrive();
+    cluster_wait();
+  } else {
+    meet_block();
   }
 }
 
-// A warp's part: its ranges of the block's.
-template <int kBits, int kTiles, bool kGated>
+// A warp's part: its range of each slice that the block takes in turn
+// (kTurns), or its ranges of one.
+template <int kBits, int kRows, bool kGated, bool kTurns>
 __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
                                          int warp, uint8_t* shared) {
   const SmallLayout& layout = call.small;
@@ -180,12 +84,11 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
   const int index = blockIdx.x, part = blockIdx.z;
   const int first = part * layout.per_block;
   const int end = min(first + layout.per_block, layout.ranges);
-  const int first_row = blockIdx.y * 8 * kTiles;
-  const int rows = min(call.rows - first_row, 8 * kTiles);
+  constexpr int kTiles = (kRows + 7) / 8;
+  const int first_row = blockIdx.y * kRows;
+  const int rows = kRows == 1 ? 1 : min(call.rows - first_row, kRows);
   const SlicePlace place = find_slice<kGated>(call, index, half);
   const WeightTiles& weight = place.piece->weight;
-  const uint8_t* data = place.data();
-  constexpr int kPartial = kSliceRows * 8 * kTiles;
 
   const int k_tiles = call.input.k_tiles;
   const int range_length = range_tiles(k_tiles);
@@ -194,34 +97,20 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
   const uint32_t zeros = shared_address(shared);
   const uint32_t activations =
       zeros + layout.activations_at +
-      warp * min(call.rows, 8 * kTiles) * range_length * 128;
+      warp * min(call.rows, kRows) * range_length * 128;
   auto* partials = reinterpret_cast<float*>(shared + layout.partials_at);
-
-  const int rounds = (layout.per_block + layout.warps - 1) / layout.warps;
-  for (int round = 0; round < rounds; ++round) {
-    const int range = first + round * layout.warps + warp;
-    const int count =
-        range < end ? min(range_length, k_tiles - range * range_length) : 0;
-    if (round > 0) __syncthreads();  // the last round's data have been read
-    if (count > 0) {
-      load_weights<kBits>(weight, data, range, count, shared_address(weights));
-    }
-    if (round == 0) wait_for_previous();
-    if (count > 0) {
-      // Both halves need the same: each brings a part.
-      load_activations(call.input, range, count, first_row, rows, activations,
-                       half * 4 + lane / 8, kGated ? 8 : 4);
-    }
-    commit_copies();
-    wait_copies<0>();
-    __syncthreads();
-    if (round == 0 && call.parts > 1) cluster_wait();  // all have started
-    if (count == 0) continue;
+  constexpr int kPartial = kRows * kSliceRows;
+  // A range's sums to their place.
+  const auto multiply = [&](TileTurns<kBits, kTurns> turns, int range,
+                            int count, int slot, const auto& await_rows) {
     float sum[kTiles][4] = {};
-    multiply_range<kBits, kTiles, kGated>(weight, weights, count, activations,
-                                          zeros, rows, sum);
-    float* to = partials + (half * layout.ranges + range) * kPartial;
+    float* to =
+        partials +
+        ((slot * (kGated ? 2 : 1) + half) * layout.ranges + range) * kPartial;
     const uint32_t remote = cluster_address(shared_address(to), 0);
+    multiply_range<kBits, kTiles, kGated>(weight, turns, weights, count,
+                                          activations, zeros, rows, await_rows,
+                                          sum);
 #pragma unroll
     for (int j = 0; j < kTiles; ++j) {
 #pragma unroll
@@ -235,29 +124,95 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
         }
       }
     }
+  };
+  const auto store = [&](int from, int count) {
+    store_slices<kRows, kGated>(call, from, count, partials, first_row, rows);
+  };
+
+  const RowOutput<kGated> output(call, index);  // kRows 1
+  const int rounds =
+      kTurns ? 1 : (layout.per_block + layout.warps - 1) / layout.warps;
+  for (int round = 0; round < rounds; ++round) {
+    const int range = first + round * layout.warps + warp;
+    const int count =
+        range < end ? min(range_length, k_tiles - range * range_length) : 0;
+    if (round > 0) meet_block();  // the last round's data have been read
+    const bool is_early = round == 0 && index < call.early_slices;
+    const int64_t to_range =
+        int64_t{range} * range_length * kSlices * weight.slice_bytes;
+    if (count > 0) {
+      load_weights<kBits, !kTurns>(place.data() + to_range, weight.slice_bytes,
+                                   count, shared_address(weights), is_early);
+    }
+    commit_copies();
+    if (is_early) {
+      wait_copies<0>();
+      __syncwarp();
+    }
+    // Both halves need the same: each brings a part.
+    const ActivationCopy<kRows, kGated ? 8 : 4> copy(
+        call.input, range, first_row, activations, half * 4 + lane / 8);
+    bool has_rows = false;
+    const auto await_rows = [&] {
+      if (kTurns && has_rows) return;
+      has_rows = true;
+      wait_copies<0>();
+      meet_block();
+      if (round == 0 && call.parts > 1) cluster_wait();  // all have started
+    };
+    if (round == 0) wait_for_previous();
+    copy.run(count, rows);
+    commit_copies();
+    wait_copies<1>();  // the weights
+    __syncwarp();
+    if (count == 0) await_rows();
+    if constexpr (!kTurns) {
+      if (count > 0)
+        multiply({call, nullptr, false}, range, count, 0, await_rows);
+      continue;
+    }
+    const int slices = call.tile_count * kSlices;
+    int kept = 0, oldest = index;
+    for (int at = index; at < slices; at += layout.at_once) {
+      if (kept == layout.kept) {
+        all_meet(call);
+        if (part == 0) store(oldest, kept);
+        all_meet(call);
+        oldest = at;
+        kept = 0;
+      }
+      if (count > 0) {
+        const int next = at + layout.at_once;
+        multiply({call, find_slice<kGated>(call, next, half).data() + to_range,
+                  next < slices},
+                 range, count, kept, await_rows);
+      }
+      ++kept;
+    }
+    all_meet(call);
+    if (part == 0) store(oldest, kept);
+    return;
   }
   if (call.parts > 1) {
     cluster_arrive();
     if (part > 0) return;
     cluster_wait();
   } else {
-    __syncthreads();
+    meet_block();
   }
-  store_slice<kTiles, kGated>(call, index, partials, layout.ranges, first_row,
-                              rows);
+  if constexpr (kRows == 1) {
+    output.store(call, partials);
+  } else {
+    store(index, 1);
+  }
 }
 
-// Thread blocks for which a multiprocessor keeps registers.
-template <int kTiles, bool kGated>
-inline constexpr int kResident = kTiles > 1 ? 2
-                                 : kGated   ? 3
-                                            : 4;
-
-template <int kBits, int kTiles, bool kGated>
+template <int kBits, int kRows, bool kGated, bool kTurns>
 __global__ __launch_bounds__(
-    32 * kMostWarps * (kGated ? 2 : 1),
-    kResident<kTiles, kGated>) void linear_small_kernel(const __grid_constant__
-                                                            LinearCall call) {
+    kMostThreads,
+    resident_blocks(
+        kRows, kGated ? 2 : 1)) void linear_small_kernel(const __grid_constant__
+                                                             LinearCall call) {
   extern __shared__ __align__(128) uint8_t shared[];
   let_next_start();
   if (call.parts > 1) cluster_arrive_started();
@@ -272,25 +227,36 @@ __global__ __launch_bounds__(
     }
   }
   if constexpr (kBits == kMixedBits) {
-    // Both sides meet at the same barriers.
+    // Both sides meet at the same barriers, of different code.
     call.pieces[half].weight.bits == 4
-        ? run_warp<4, kTiles, kGated>(call, half, warp, shared)
-        : run_warp<8, kTiles, kGated>(call, half, warp, shared);
+        ? run_warp<4, kRows, kGated, kTurns>(call, half, warp, shared)
+        : run_warp<8, kRows, kGated, kTurns>(call, half, warp, shared);
   } else {
-    run_warp<kBits, kTiles, kGated>(call, half, warp, shared);
+    run_warp<kBits, kRows, kGated, kTurns>(call, half, warp, shared);
   }
 }
 
-template <int kBits, int kTiles, bool kGated>
-void launch(LaunchQueue& queue, LinearCall& call, const SmallLayout& layout) {
+template <int kBits, int kRows, bool kGated>
+void launch(LaunchQueue& queue, const DeviceTraits& device, LinearCall& call,
+            const SmallLayout& layout) {
+  constexpr int kHalves = kGated ? 2 : 1;
   call.small = layout;
-  const auto passes =
-      static_cast<unsigned>((call.rows + 8 * kTiles - 1) / (8 * kTiles));
-  LaunchShape shape = {dim3(static_cast<unsigned>(call.tile_count * kSlices),
-                            passes, static_cast<unsigned>(call.parts)),
-                       32 * layout.warps * (kGated ? 2 : 1), layout.bytes};
+  const auto passes = static_cast<unsigned>((call.rows + kRows - 1) / kRows);
+  auto* kernel = linear_small_kernel<kBits, kRows, kGated, false>;
+  if (passes == 1) {
+    const int at_once = slices_at_once(device, call, kHalves, kRows, layout);
+    if ((kGated || call.piece_count == 1) &&
+        take_turns(device, call, kHalves, at_once, call.small)) {
+      kernel = linear_small_kernel<kBits, kRows, kGated, true>;
+    } else if (device.overlaps) {
+      call.early_slices = count_early(call, kHalves, at_once);
+    }
+  }
+  LaunchShape shape = {dim3(static_cast<unsigned>(call.small.at_once), passes,
+                            static_cast<unsigned>(call.parts)),
+                       32 * layout.warps * kHalves, call.small.bytes};
   shape.cluster = call.parts;
-  queue.launch(linear_small_kernel<kBits, kTiles, kGated>, shape, call);
+  queue.launch(kernel, shape, call);
 }
 
 template <int kBits, bool kGated>
@@ -299,23 +265,27 @@ void launch_for_rows(LaunchQueue& queue, const DeviceTraits& device,
   constexpr int kHalves = kGated ? 2 : 1;
   // 16 rows a pass where that costs no warps.
   const int limit = device.shared_bytes;
+  if (call.rows == 1) {
+    launch<kBits, 1, kGated>(queue, device, call,
+                             small_layout(call, kHalves, 1, limit));
+    return;
+  }
   const SmallLayout narrow = small_layout(call, kHalves, 8, limit);
   if (call.rows > 8) {
     const SmallLayout wide = small_layout(call, kHalves, 16, limit);
     if (wide.bytes <= limit && wide.warps == narrow.warps) {
-      launch<kBits, 2, kGated>(queue, call, wide);
+      launch<kBits, 16, kGated>(queue, device, call, wide);
       return;
     }
   }
-  launch<kBits, 1, kGated>(queue, call, narrow);
+  launch<kBits, 8, kGated>(queue, device, call, narrow);
 }
 
 }  // namespace
 
 void launch_linear_small(LaunchQueue& queue, const DeviceTraits& device,
                          LinearCall call, int bits, bool gated) {
-  const int ranges = range_count(call.input.k_tiles);
-  call.parts = best_small_parts(device, ranges);
+  call.parts = best_small_parts(device, call, gated ? 2 : 1);
   if (bits == kMixedBits) {
     launch_for_rows<kMixedBits, true>(queue, device, call);
   } else if (bits == 4) {
