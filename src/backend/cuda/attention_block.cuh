@@ -78,11 +78,6 @@ struct Visible {
 __device__ __forceinline__ float capped(float score, float softcap) {
   return __fmul_rn(softcap, tanhf(__fdiv_rn(score, softcap)));
 }
-__device__ __forceinline__ float finish_score(float score, float softcap,
-                                              bool is_visible) {
-  if (softcap > 0) score = capped(score, softcap);
-  return is_visible ? score : kMinusInfinity;
-}
 
 // Over the four lanes that share a row.
 __device__ __forceinline__ float quad_max(float value) {

@@ -175,7 +175,7 @@ __device__ __forceinline__ void finish_scores(const AttentionCall& call,
     for (int j = 0; j < 8; ++j) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        score[j][i] = finish_score(score[j][i], call.softcap, true);
+        score[j][i] = capped(score[j][i], call.softcap);
       }
     }
   }

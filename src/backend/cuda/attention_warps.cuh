@@ -77,7 +77,7 @@ __device__ __forceinline__ void score_part(const AttentionCall& call,
   for (int j = 0; j < 2; ++j) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      *place(j, i) = finish_score(own[j][i], 0, is_visible(j, i));
+      *place(j, i) = is_visible(j, i) ? own[j][i] : kMinusInfinity;
     }
   }
   if (!(call.softcap > 0)) return;

@@ -129,7 +129,14 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
     store_slices<kRows, kGated>(call, from, count, partials, first_row, rows);
   };
 
-  const RowOutput<kGated> output(call, index);  // kRows 1
+  // Of a row alone this thread's output is found before the kernel before has
+  // ended.
+  Output<kGated>* output = nullptr;
+  if (kRows == 1 && !kTurns && threadIdx.x < kSliceRows) {
+    output = find_output<kGated>(call, index, threadIdx.x, 0);
+  }
+  // Slices whose sums are kept: every at_once-th from `oldest` on.
+  int oldest = index, kept = 1;
   const int rounds =
       kTurns ? 1 : (layout.per_block + layout.warps - 1) / layout.warps;
   for (int round = 0; round < rounds; ++round) {
@@ -172,7 +179,7 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
       continue;
     }
     const int slices = call.tile_count * kSlices;
-    int kept = 0, oldest = index;
+    kept = 0;
     for (int at = index; at < slices; at += layout.at_once) {
       if (kept == layout.kept) {
         all_meet(call);
@@ -189,9 +196,6 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
       }
       ++kept;
     }
-    all_meet(call);
-    if (part == 0) store(oldest, kept);
-    return;
   }
   if (call.parts > 1) {
     cluster_arrive();
@@ -200,10 +204,11 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
   } else {
     meet_block();
   }
-  if constexpr (kRows == 1) {
-    output.store(call, partials);
+  if constexpr (kRows == 1 && !kTurns) {
+    if (output == nullptr) return;
+    *output = output_of<1, kGated>(call, partials, threadIdx.x, 0);
   } else {
-    store(index, 1);
+    store(oldest, kept);
   }
 }
 

@@ -8,9 +8,10 @@ namespace carat::cuda {
 
 /// Warps of a thread block at most; of two halves (gated): for each.
 constexpr int most_warps(int halves) { return halves == 1 ? 10 : 5; }
-/// The same in threads, and for how many such blocks a multiprocessor keeps
-/// registers where they take up to `tile_rows` rows.
+/// The same in threads, of all halves.
 inline constexpr int kMostThreads = 320;
+/// For how many thread blocks of so many a multiprocessor keeps registers, if
+/// they take up to `tile_rows` rows.
 constexpr int resident_blocks(int tile_rows, int halves) {
   if (tile_rows > 8) return halves;
   return halves == 1 ? 2 : tile_rows > 1 ? 3 : 4;

@@ -15,8 +15,7 @@ namespace carat::cuda {
 
 // A range of a slice, as it is packed: [k tile][slice_bytes]. A lane copies the
 // codes that it will read itself. `slowly`: two tiles at a time. kMarked: to
-// leave the L2 cache first (not in turns: docs/performance.md,
-// "Two traps").
+// leave the L2 cache first (not in turns: docs/performance.md, "Two traps").
 template <int kBits, bool kMarked>
 __device__ __forceinline__ void load_weights(const uint8_t* from,
                                              int slice_bytes, int count,

@@ -54,36 +54,40 @@ __device__ __forceinline__ float joined(const float* partials, int ranges,
   return __fmul_rn(total, kSumFactor);
 }
 
-// A thread's output of a row alone, found before the kernel before has ended.
 template <bool kGated>
-struct RowOutput {
-  std::conditional_t<kGated, __nv_bfloat16, float>* place = nullptr;
+using Output = std::conditional_t<kGated, __nv_bfloat16, float>;
 
-  __device__ __forceinline__ RowOutput(const LinearCall& call, int index) {
-    if (threadIdx.x >= kSliceRows) return;
-    const SlicePlace slice = find_slice<kGated>(call, index, 0);
-    const int output =
-        slice.tile * kTileRows + slice.slice * kSliceRows + threadIdx.x;
-    if (output >= slice.piece->weight.rows) return;
-    if constexpr (kGated) {
-      place = slab_at(call.gated_out, 0, output);
-    } else {
-      place = slice.piece->out.data + output;
-    }
+// Where output n of slice `index` goes in a row; null: it is not one.
+template <bool kGated>
+__device__ __forceinline__ Output<kGated>* find_output(const LinearCall& call,
+                                                       int index, int n,
+                                                       int64_t row) {
+  const SlicePlace slice = find_slice<kGated>(call, index, 0);
+  const int output = slice.tile * kTileRows + slice.slice * kSliceRows + n;
+  if (output >= slice.piece->weight.rows) return nullptr;
+  if constexpr (kGated) {
+    return slab_at(call.gated_out, row, output);
+  } else {
+    const Rows& out = slice.piece->out;
+    return out.data + row * out.stride + output;
   }
-  __device__ __forceinline__ void store(const LinearCall& call,
-                                        const float* partials) const {
-    if (place == nullptr) return;
-    const int ranges = call.small.ranges, n = threadIdx.x;
-    const float value = joined<1>(partials, ranges, n, 0);
-    if constexpr (kGated) {
-      const float up = joined<1>(partials + ranges * kSliceRows, ranges, n, 0);
-      *place = __float2bfloat16_rn(gated(value, up, call.is_silu != 0));
-    } else {
-      *place = value;
-    }
+}
+
+// What the sums of a slice's ranges give for its output n and row t of kRows.
+template <int kRows, bool kGated>
+__device__ __forceinline__ Output<kGated> output_of(const LinearCall& call,
+                                                    const float* partials,
+                                                    int n, int t) {
+  const int ranges = call.small.ranges;
+  const float value = joined<kRows>(partials, ranges, n, t);
+  if constexpr (kGated) {
+    const float up =
+        joined<kRows>(partials + ranges * kRows * kSliceRows, ranges, n, t);
+    return __float2bfloat16_rn(gated(value, up, call.is_silu != 0));
+  } else {
+    return value;
   }
-};
+}
 
 // Stores the outputs of `kept` slices, every at_once-th from `index` on; all
 // threads of the block.
@@ -91,27 +95,15 @@ template <int kRows, bool kGated>
 __device__ __forceinline__ void store_slices(const LinearCall& call, int index,
                                              int kept, const float* partials,
                                              int first_row, int rows) {
-  const int ranges = call.small.ranges;
-  const int half = ranges * kRows * kSliceRows;
+  const int slice = (kGated ? 2 : 1) * call.small.ranges * kRows * kSliceRows;
   for (int i = threadIdx.x; i < kept * kRows * kSliceRows; i += blockDim.x) {
     const int n = i % kSliceRows, t = i / kSliceRows % kRows;
     const int slot = i / kSliceRows / kRows;
     if (t >= rows) continue;
-    const SlicePlace place =
-        find_slice<kGated>(call, index + slot * call.small.at_once, 0);
-    const int output = place.tile * kTileRows + place.slice * kSliceRows + n;
-    if (output >= place.piece->weight.rows) continue;
-    const int64_t row = first_row + t;
-    const float* from = partials + slot * (kGated ? 2 : 1) * half;
-    const float value = joined<kRows>(from, ranges, n, t);
-    if constexpr (kGated) {
-      const float up = joined<kRows>(from + half, ranges, n, t);
-      *slab_at(call.gated_out, row, output) =
-          __float2bfloat16_rn(gated(value, up, call.is_silu != 0));
-    } else {
-      const Rows& out = place.piece->out;
-      out.data[row * out.stride + output] = value;
-    }
+    Output<kGated>* place = find_output<kGated>(
+        call, index + slot * call.small.at_once, n, first_row + t);
+    if (place == nullptr) continue;
+    *place = output_of<kRows, kGated>(call, partials + slot * slice, n, t);
   }
 }
 
