@@ -22,6 +22,43 @@ inline std::unique_ptr<LinearInput> normed_input(Backend& backend,
   return input;
 }
 
+// [rows, outputs]
+inline Floats outputs_of(Backend& backend, const PackedMatrix& weight,
+                         int64_t outputs, const LinearInput& in) {
+  const BackendMatrix y(backend, in.rows, outputs);
+  const LinearOutput output{&weight, y};
+  backend.linear(in, {&output, 1});
+  return y.values();
+}
+
+// A gated layer's outputs seen through a layer that reads them all: sums of
+// random signs.
+class GatedSums {
+ public:
+  static constexpr int64_t kSums = 64;
+
+  GatedSums(Backend& backend, const QuantizedLayout& gate,
+            const QuantizedLayout& up, int64_t outputs, int64_t cols)
+      : backend_(backend),
+        outputs_(outputs),
+        gates_(backend.pack(RandomWeights(outputs, cols, gate, 1))),
+        ups_(backend.pack(RandomWeights(outputs, cols, up, 2))),
+        sums_(backend.pack(
+            RandomWeights(kSums, outputs, {8, 32, 128, false}, 3))) {}
+
+  // [rows, kSums]
+  Floats operator()(const LinearInput& in) const {
+    const auto out = backend_.make_input(in.rows, outputs_);
+    backend_.gated_linear(in, *gates_, *ups_, Activation::kGeluTanh, *out);
+    return outputs_of(backend_, *sums_, kSums, *out);
+  }
+
+ private:
+  Backend& backend_;
+  int64_t outputs_;
+  std::unique_ptr<PackedMatrix> gates_, ups_, sums_;
+};
+
 inline Floats normed(const Floats& x, int64_t cols) {
   Floats y = x;
   for (size_t row = 0; row < x.size(); row += static_cast<size_t>(cols)) {

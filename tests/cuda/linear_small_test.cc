@@ -160,20 +160,21 @@ TEST(SmallTurns, KeepWithinSharedMemory) {
   }
 }
 
-// What linear_turns_test.cc runs, on an H100 like this: whether each takes
-// turns, and some more of them than it keeps.
+// What linear_turns_test.cc runs, on an H100 like this, and whether in more
+// turns than are kept.
 TEST(SmallTurns, AreTakenByTheirTests) {
   struct Case {
     int64_t outputs, cols;
-    int bits, halves;
-    int parts;
+    int bits, halves, parts;
+    bool are_more;
   };
   const DeviceTraits device = hopper();
   for (const Case& c :
-       {Case{84790, 576, 4, 1, 1}, Case{42390, 576, 4, 2, 1},
-        Case{42390, 576, 8, 2, 1}, Case{84790, 832, 4, 1, 1},
-        Case{33990, 4160, 4, 1, 1}, Case{8590, 4160, 4, 2, 1},
-        Case{33990, 4800, 4, 1, 1}, Case{8590, 9280, 4, 2, 2}}) {
+       {Case{84790, 576, 4, 1, 1, true}, Case{42390, 576, 4, 2, 1, false},
+        Case{42390, 576, 8, 2, 1, false}, Case{84790, 832, 4, 1, 1, true},
+        Case{33990, 4160, 4, 1, 1, true}, Case{8590, 4160, 4, 2, 1, false},
+        Case{33990, 4800, 4, 1, 1, true}, Case{8590, 9280, 4, 2, 2, false},
+        Case{17990, 9280, 4, 2, 2, true}}) {
     SCOPED_TRACE(testing::Message() << c.outputs << " x " << c.cols);
     LinearCall call = call_of(c.outputs, c.cols);
     call.pieces[0].weight =
@@ -185,6 +186,8 @@ TEST(SmallTurns, AreTakenByTheirTests) {
     SmallLayout layout = small_layout(call, c.halves, 1, device.shared_bytes);
     const int at_once = slices_at_once(device, call, c.halves, 1, layout);
     EXPECT_TRUE(take_turns(device, call, c.halves, at_once, layout));
+    EXPECT_EQ(call.tile_count * kSlices > layout.kept * layout.at_once,
+              c.are_more);
   }
 }
 

@@ -42,31 +42,15 @@ class CudaLinearTurns : public CudaTest {
                            int64_t cols) {
     const auto weight = cuda().pack(RandomWeights(outputs, cols, layout, 1));
     const auto run = [&](const LinearInput& in) {
-      const BackendMatrix y(cuda(), in.rows, outputs);
-      const LinearOutput output{weight.get(), y};
-      cuda().linear(in, {&output, 1});
-      return y.values();
+      return outputs_of(cuda(), *weight, outputs, in);
     };
     expect_same_bits(run, cols, outputs);
   }
   void expect_same_gated(const QuantizedLayout& layout,
                          const QuantizedLayout& up_layout, int64_t outputs,
                          int64_t cols) {
-    // Reads them all: sums of random signs.
-    constexpr int64_t kSums = 64;
-    const auto sums =
-        cuda().pack(RandomWeights(kSums, outputs, {8, 32, 128, false}, 3));
-    const auto gates = cuda().pack(RandomWeights(outputs, cols, layout, 1));
-    const auto ups = cuda().pack(RandomWeights(outputs, cols, up_layout, 2));
-    const auto run = [&](const LinearInput& in) {
-      const auto out = cuda().make_input(in.rows, outputs);
-      cuda().gated_linear(in, *gates, *ups, Activation::kGeluTanh, *out);
-      const BackendMatrix y(cuda(), in.rows, kSums);
-      const LinearOutput output{sums.get(), y};
-      cuda().linear(*out, {&output, 1});
-      return y.values();
-    };
-    expect_same_bits(run, cols, kSums);
+    expect_same_bits(GatedSums(cuda(), layout, up_layout, outputs, cols), cols,
+                     GatedSums::kSums);
   }
 };
 
@@ -99,6 +83,11 @@ TEST_F(CudaLinearTurns, OfRangesThatArePartlyThere) {
 
 TEST_F(CudaLinearTurns, OfGateAndUpOfDifferentBits) {
   expect_same_gated(kLayouts[0], kLayouts[2], 42390, 576);
+}
+
+// Sums are stored on the way, since not all are kept.
+TEST_F(CudaLinearTurns, OfMoreSharedSlicesThanAreKept) {
+  expect_same_gated(kLayouts[0], kLayouts[0], 17990, 9280);
 }
 
 // No turns, but two rounds, whose first asks slowly.

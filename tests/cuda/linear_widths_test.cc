@@ -87,34 +87,18 @@ TEST_F(CudaLinearWidthsOnDevice, OutputsHaveTheSameBits) {
                  << layout.bits << " bits, biases " << layout.has_bias);
     const auto weight = cuda().pack(RandomWeights(kOutputs, kCols, layout, 1));
     const auto run = [&](const LinearInput& in) {
-      const BackendMatrix y(cuda(), in.rows, kOutputs);
-      const LinearOutput output{weight.get(), y};
-      cuda().linear(in, {&output, 1});
-      return y.values();
+      return outputs_of(cuda(), *weight, kOutputs, in);
     };
     expect_equal_for_every_count(run, kOutputs);
   }
 }
 
 TEST_F(CudaLinearWidthsOnDevice, GatedOutputsHaveTheSameBits) {
-  // Reads them all: sums of random signs.
-  constexpr int64_t kSums = 64;
-  const auto sums =
-      cuda().pack(RandomWeights(kSums, kOutputs, {8, 32, 128, false}, 3));
   for (const QuantizedLayout& layout : kLayouts) {
     SCOPED_TRACE(testing::Message()
                  << layout.bits << " bits, biases " << layout.has_bias);
-    const auto gates = cuda().pack(RandomWeights(kOutputs, kCols, layout, 1));
-    const auto ups = cuda().pack(RandomWeights(kOutputs, kCols, layout, 2));
-    const auto run = [&](const LinearInput& in) {
-      const auto out = cuda().make_input(in.rows, kOutputs);
-      cuda().gated_linear(in, *gates, *ups, Activation::kGeluTanh, *out);
-      const BackendMatrix y(cuda(), in.rows, kSums);
-      const LinearOutput output{sums.get(), y};
-      cuda().linear(*out, {&output, 1});
-      return y.values();
-    };
-    expect_equal_for_every_count(run, kSums);
+    expect_equal_for_every_count(
+        GatedSums(cuda(), layout, layout, kOutputs, kCols), GatedSums::kSums);
   }
 }
 
