@@ -15,20 +15,11 @@
 #include "backend/registry.h"
 #include "carat/error.h"
 #include "tensor/weight_source.h"
+#include "tests/cuda_device.h"
 
 namespace carat {
 
 using Floats = std::vector<float>;
-
-// Null, with the reason, where there is no device or no code for it.
-inline std::unique_ptr<Backend> cuda_or_null(std::string* reason) {
-  try {
-    return make_backend({.name = "cuda", .threads = 2});
-  } catch (const Error& error) {
-    *reason = error.what();
-    return nullptr;
-  }
-}
 
 inline Floats normals(int64_t count, uint32_t seed, float scale = 1) {
   std::mt19937 engine(seed);

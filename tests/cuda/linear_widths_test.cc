@@ -6,6 +6,7 @@
 #include "backend/cuda/linear_wide.h"
 #include "backend/cuda/linear_wide_plan.h"
 #include "backend/cuda/packing.h"
+#include "backend/cuda/partial_room.h"
 #include "tests/cuda/linear_fixture.h"
 
 namespace carat {
@@ -99,6 +100,56 @@ TEST_F(CudaLinearWidthsOnDevice, GatedOutputsHaveTheSameBits) {
                  << layout.bits << " bits, biases " << layout.has_bias);
     expect_equal_for_every_count(
         GatedSums(cuda(), layout, layout, kOutputs, kCols), GatedSums::kSums);
+  }
+}
+
+// A long K that thread blocks share, in two lanes at once: the sums of each lie
+// in room of their own, which grows while the other lane is at work.
+TEST_F(CudaLinearWidthsOnDevice, LanesHaveTheSameBits) {
+  constexpr int64_t kLongCols = 5120, kFewOutputs = 1024;
+  constexpr int kLaneRows[] = {48, 128, 200};
+  constexpr int kCalls = 30;  // enough of them that lanes overlap
+  if (cuda().lanes(kLaneRows[2]) != 2) GTEST_SKIP() << "no lanes here";
+  const auto weight =
+      cuda().pack(RandomWeights(kFewOutputs, kLongCols, {4, 32, 8, false}, 1));
+  for (const int rows : kLaneRows) {
+    cuda::DeviceTraits device;
+    device.processors = 132;
+    cuda::LinearCall call = {};
+    call.rows = rows;
+    call.piece_count = 1;
+    call.pieces[0].weight =
+        cuda::plan_tiles(kFewOutputs, kLongCols, {4, 32, 8, false});
+    call.tile_count = kFewOutputs / cuda::kTileRows;
+    call.input.k_tiles = call.pieces[0].weight.k_tiles;
+    ASSERT_GT(cuda::plan_wide(device, call, false,
+                              cuda::PartialRoom::kMostLaneBytes, true)
+                  .k_parts,
+              1);
+    std::unique_ptr<LinearInput> inputs[2];
+    std::unique_ptr<BackendMatrix> outputs[2];
+    Floats expected[2];
+    for (uint32_t lane = 0; lane < 2; ++lane) {
+      inputs[lane] = normed_input(cuda(), normals(rows * kLongCols, 7 + lane),
+                                  rows, kLongCols);
+      expected[lane] = outputs_of(cuda(), *weight, kFewOutputs, *inputs[lane]);
+      outputs[lane] =
+          std::make_unique<BackendMatrix>(cuda(), rows, kFewOutputs);
+    }
+    for (int i = 0; i < kCalls; ++i) {
+      for (const int lane : {0, 1}) {
+        cuda().use_lane(lane);
+        const LinearOutput output{weight.get(), *outputs[lane]};
+        cuda().linear(*inputs[lane], {&output, 1});
+        cuda().submit();
+      }
+    }
+    cuda().join_lanes();
+    for (const int lane : {0, 1}) {
+      expect_same_bytes(
+          outputs[lane]->values(), expected[lane],
+          std::to_string(rows) + " rows, lane " + std::to_string(lane));
+    }
   }
 }
 

@@ -5,10 +5,10 @@
 
 #include <string>
 
-#include "backend/registry.h"
 #include "carat/error.h"
 #include "model/registry.h"
 #include "model/workspace.h"
+#include "tests/cuda_device.h"
 #include "tests/generate/late_lanes.h"
 #include "tests/model/tiny_model.h"
 
@@ -105,12 +105,9 @@ TEST(MemoryPlanTest, KeysAndValuesTakeWholeSlabs) {
 // Llama 3B's layers, whose blocks of 7 MiB make slabs of 28; skips without a
 // GPU.
 TEST(MemoryPlanTest, CudaSlabsTakeWhatIsPlanned) {
-  std::unique_ptr<Backend> backend;
-  try {
-    backend = make_backend({.name = "cuda", .threads = 1});
-  } catch (const Error& error) {
-    GTEST_SKIP() << "no GPU here: " << error.what();
-  }
+  std::string reason;
+  const auto backend = cuda_or_null(&reason);
+  if (!backend) GTEST_SKIP() << "no GPU here: " << reason;
   const auto storage =
       backend->make_kv({.layers = 28, .kv_heads = 8, .head_dim = 128});
   const int64_t before = backend->device_memory().value().free_bytes;
@@ -174,12 +171,9 @@ TEST_F(MemoryPlanOfAFileTest, QuantisingWhileLoadingCounts) {
 
 // Skips without a GPU.
 TEST_F(MemoryPlanOfAFileTest, CudaTakesNoMoreThanIsPlanned) {
-  std::unique_ptr<Backend> backend;
-  try {
-    backend = make_backend({.name = "cuda", .threads = 1});
-  } catch (const Error& error) {
-    GTEST_SKIP() << "no GPU here: " << error.what();
-  }
+  std::string reason;
+  const auto backend = cuda_or_null(&reason);
+  if (!backend) GTEST_SKIP() << "no GPU here: " << reason;
   const auto checkpoint = open_checkpoint(path_);
   const MemoryPlan plan =
       plan_memory(*checkpoint, *backend, 1024, 512, nullptr);
@@ -198,11 +192,8 @@ TEST_F(MemoryPlanOfAFileTest, CudaTakesNoMoreThanIsPlanned) {
 }
 
 TEST_F(MemoryPlanOfAFileTest, CudaEngineTakesTheWholeContextWhereItFits) {
-  try {
-    make_backend({.name = "cuda", .threads = 1});
-  } catch (const Error& error) {
-    GTEST_SKIP() << "no GPU here: " << error.what();
-  }
+  std::string reason;
+  if (!cuda_or_null(&reason)) GTEST_SKIP() << "no GPU here: " << reason;
   EngineOptions options;
   options.backend = "cuda";
   options.device = 0;

@@ -7,6 +7,7 @@
 
 #include "backend/cpu/isa.h"
 #include "carat/engine.h"
+#include "tests/cuda_device.h"
 #include "tests/engine/real_model.h"
 
 namespace carat {
@@ -55,21 +56,35 @@ class RealContractTest : public RealModelTest {
     GenerateResult result = session.generate(prompt(engine, length), options);
     return {std::move(result.first_logits), std::move(result.tokens)};
   }
+
+  static void expect_one_answer_at_every_length(Engine& engine) {
+    for (const int64_t length : {1, 2, 511, 512, 513, 577, 1025, 1600}) {
+      const Answer expected =
+          answer(engine, length, PrefillMode::kFull, kWhole);
+      for (const int64_t chunk :
+           {int64_t{1}, int64_t{2}, int64_t{7}, int64_t{63}, int64_t{64},
+            int64_t{65}, int64_t{127}, int64_t{128}, int64_t{512}, int64_t{513},
+            kWhole}) {
+        ASSERT_TRUE(answer(engine, length, PrefillMode::kChunked, chunk) ==
+                    expected)
+            << length << " tokens, chunk " << chunk;
+      }
+    }
+  }
 };
 
 TEST_F(RealContractTest, SlowEveryChunkSizeAndModeAtEveryLength) {
   const auto engine = load("auto", 2);
-  for (const int64_t length : {1, 2, 511, 512, 513, 577, 1025, 1600}) {
-    const Answer expected = answer(*engine, length, PrefillMode::kFull, kWhole);
-    for (const int64_t chunk :
-         {int64_t{1}, int64_t{2}, int64_t{7}, int64_t{63}, int64_t{64},
-          int64_t{65}, int64_t{127}, int64_t{128}, int64_t{512}, int64_t{513},
-          kWhole}) {
-      ASSERT_TRUE(answer(*engine, length, PrefillMode::kChunked, chunk) ==
-                  expected)
-          << length << " tokens, chunk " << chunk;
-    }
-  }
+  expect_one_answer_at_every_length(*engine);
+}
+
+TEST_F(RealContractTest, CudaEveryChunkSizeAndModeAtEveryLength) {
+  std::string reason;
+  if (!cuda_or_null(&reason)) GTEST_SKIP() << "no GPU here: " << reason;
+  EngineOptions options;
+  options.backend = "cuda";
+  const auto engine = Engine::load(real_model_path(), options);
+  expect_one_answer_at_every_length(*engine);
 }
 
 TEST_F(RealContractTest, LlamaLikewise) {

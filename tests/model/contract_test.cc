@@ -12,6 +12,7 @@
 #include "bench/gpu/synthetic_checkpoint.h"
 #include "carat/error.h"
 #include "tests/bit_hash.h"
+#include "tests/cuda_device.h"
 #include "tests/model/loaded_model.h"
 
 namespace carat {
@@ -30,11 +31,8 @@ class ContractTest : public testing::TestWithParam<Setup> {
       GTEST_SKIP() << "golden data is absent: " << path_;
     }
     if (GetParam().backend == "cuda") {
-      try {
-        make_backend({.name = "cuda", .threads = 1});
-      } catch (const Error& error) {
-        GTEST_SKIP() << "no GPU here: " << error.what();
-      }
+      std::string reason;
+      if (!cuda_or_null(&reason)) GTEST_SKIP() << "no GPU here: " << reason;
     }
   }
   BackendOptions options(int threads, const std::string& isa = "auto") const {
@@ -206,11 +204,8 @@ TEST_P(ContractTest, WindowBlocksAreGivenBack) {
 // results grows in the middle of a pass; skips without a GPU.
 TEST(CudaContractTest, GrowingPartialResultsDoNotChangeABit) {
   const BackendOptions options = {.name = "cuda", .threads = 2};
-  try {
-    make_backend(options);
-  } catch (const Error& error) {
-    GTEST_SKIP() << "no GPU here: " << error.what();
-  }
+  std::string reason;
+  if (!cuda_or_null(&reason)) GTEST_SKIP() << "no GPU here: " << reason;
   const SyntheticCheckpoint checkpoint({.name = "full attention",
                                         .hidden = 256,
                                         .layers = 4,

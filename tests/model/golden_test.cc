@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "carat/error.h"
+#include "tests/cuda_device.h"
 #include "tests/model/eight_bit_checkpoint.h"
 #include "tests/model/loaded_model.h"
 #include "tests/safetensors_file.h"
@@ -181,11 +181,8 @@ constexpr float kCudaBound = 0.5f;
 constexpr double kCudaRmsBound = 0.15;
 
 TEST_P(GoldenTest, CudaLogitsStayWithinTheBoundOfBf16) {
-  try {
-    make_backend({.name = "cuda", .threads = 1});
-  } catch (const Error& error) {
-    GTEST_SKIP() << "no GPU here: " << error.what();
-  }
+  std::string reason;
+  if (!cuda_or_null(&reason)) GTEST_SKIP() << "no GPU here: " << reason;
   LoadedModel loaded(model(), {.name = "cuda"});
   const EightBitCheckpoint rounded(model());
   LoadedModel reference(rounded, {.name = "reference"});
