@@ -29,7 +29,7 @@ date -u +%F
 if command -v compute-sanitizer >/dev/null; then
   # Linear layers, heads and every kind of attention, a few times each.
   some='CudaLinear.Several*:CudaLinear.Gated*:*CudaFus*'
-  for tool in memcheck racecheck; do
+  for tool in memcheck racecheck synccheck; do
     compute-sanitizer --tool "$tool" --error-exitcode 1 \
       "$build/cuda_test" --gtest_brief=1 --gtest_filter="$some" | tail -2
   done

@@ -58,24 +58,31 @@ __device__ __forceinline__ void multiply_range(
   }
 }
 
-// All warps of the block meet, from whatever place in the code: __syncthreads()
-// has to be the same one for all.
-__device__ __forceinline__ void meet_block() {
-  asm volatile("bar.sync 1, %0;" ::"r"(blockDim.x) : "memory");
-}
-
 // The threads of all blocks that share slices meet.
 __device__ __forceinline__ void all_meet(const LinearCall& call) {
   if (call.parts > 1) {
     cluster_arrive();
     cluster_wait();
   } else {
-    meet_block();
+    __syncthreads();
+  }
+}
+
+// Calls run(bits), which may be known only now.
+template <int kBits, class Run>
+__device__ __forceinline__ void for_bits(int bits, const Run& run) {
+  if constexpr (kBits != kMixedBits) {
+    run(std::integral_constant<int, kBits>());
+  } else if (bits == 4) {
+    run(std::integral_constant<int, 4>());
+  } else {
+    run(std::integral_constant<int, 8>());
   }
 }
 
 // A warp's part: its range of each slice that the block takes in turn
-// (kTurns), or its ranges of one.
+// (kTurns), or its ranges of one. All warps of the block meet in the same code,
+// also those without a range: of kMixedBits before any multiplies.
 template <int kBits, int kRows, bool kGated, bool kTurns>
 __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
                                          int warp, uint8_t* shared) {
@@ -101,16 +108,24 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
   auto* partials = reinterpret_cast<float*>(shared + layout.partials_at);
   constexpr int kPartial = kRows * kSliceRows;
   // A range's sums to their place.
-  const auto multiply = [&](TileTurns<kBits, kTurns> turns, int range,
-                            int count, int slot, const auto& await_rows) {
+  const auto multiply = [&](const uint8_t* next, int range, int count, int slot,
+                            const auto& await_rows) {
     float sum[kTiles][4] = {};
     float* to =
         partials +
         ((slot * (kGated ? 2 : 1) + half) * layout.ranges + range) * kPartial;
     const uint32_t remote = cluster_address(shared_address(to), 0);
-    multiply_range<kBits, kTiles, kGated>(weight, turns, weights, count,
-                                          activations, zeros, rows, await_rows,
-                                          sum);
+    if constexpr (kBits == kMixedBits) await_rows();
+    const auto await = [&] {
+      if constexpr (kBits != kMixedBits) await_rows();
+    };
+    for_bits<kBits>(weight.bits, [&](auto bits) {
+      constexpr int kOwn = decltype(bits)::value;
+      TileTurns<kOwn, kTurns> turns = {call, next, next != nullptr};
+      multiply_range<kOwn, kTiles, kGated>(
+          weight, turns, weights, count, activations, zeros, rows, await, sum);
+    });
+    if (count == 0) return;
 #pragma unroll
     for (int j = 0; j < kTiles; ++j) {
 #pragma unroll
@@ -143,13 +158,16 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
     const int range = first + round * layout.warps + warp;
     const int count =
         range < end ? min(range_length, k_tiles - range * range_length) : 0;
-    if (round > 0) meet_block();  // the last round's data have been read
+    if (round > 0) __syncthreads();  // the last round's data have been read
     const bool is_early = round == 0 && index < call.early_slices;
     const int64_t to_range =
         int64_t{range} * range_length * kSlices * weight.slice_bytes;
     if (count > 0) {
-      load_weights<kBits, !kTurns>(place.data() + to_range, weight.slice_bytes,
-                                   count, shared_address(weights), is_early);
+      for_bits<kBits>(weight.bits, [&](auto bits) {
+        load_weights<decltype(bits)::value, !kTurns>(
+            place.data() + to_range, weight.slice_bytes, count,
+            shared_address(weights), is_early);
+      });
     }
     commit_copies();
     if (is_early) {
@@ -164,7 +182,7 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
       if (kTurns && has_rows) return;
       has_rows = true;
       wait_copies<0>();
-      meet_block();
+      __syncthreads();
       if (round == 0 && call.parts > 1) cluster_wait();  // all have started
     };
     if (round == 0) wait_for_previous();
@@ -172,10 +190,8 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
     commit_copies();
     wait_copies<1>();  // the weights
     __syncwarp();
-    if (count == 0) await_rows();
     if constexpr (!kTurns) {
-      if (count > 0)
-        multiply({call, nullptr, false}, range, count, 0, await_rows);
+      multiply(nullptr, range, count, 0, await_rows);
       continue;
     }
     const int slices = call.tile_count * kSlices;
@@ -188,12 +204,11 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
         oldest = at;
         kept = 0;
       }
-      if (count > 0) {
-        const int next = at + layout.at_once;
-        multiply({call, find_slice<kGated>(call, next, half).data() + to_range,
-                  next < slices},
-                 range, count, kept, await_rows);
-      }
+      const int next = at + layout.at_once;
+      multiply(count > 0 && next < slices
+                   ? find_slice<kGated>(call, next, half).data() + to_range
+                   : nullptr,
+               range, count, kept, await_rows);
       ++kept;
     }
   }
@@ -202,7 +217,7 @@ __device__ __forceinline__ void run_warp(const LinearCall& call, int half,
     if (part > 0) return;
     cluster_wait();
   } else {
-    meet_block();
+    __syncthreads();
   }
   if constexpr (kRows == 1 && !kTurns) {
     if (output == nullptr) return;
@@ -231,14 +246,7 @@ __global__ __launch_bounds__(
       warp -= call.small.warps;
     }
   }
-  if constexpr (kBits == kMixedBits) {
-    // Both sides meet at the same barriers, of different code.
-    call.pieces[half].weight.bits == 4
-        ? run_warp<4, kRows, kGated, kTurns>(call, half, warp, shared)
-        : run_warp<8, kRows, kGated, kTurns>(call, half, warp, shared);
-  } else {
-    run_warp<kBits, kRows, kGated, kTurns>(call, half, warp, shared);
-  }
+  run_warp<kBits, kRows, kGated, kTurns>(call, half, warp, shared);
 }
 
 template <int kBits, int kRows, bool kGated>
@@ -286,12 +294,20 @@ void launch_for_rows(LaunchQueue& queue, const DeviceTraits& device,
   launch<kBits, 8, kGated>(queue, device, call, narrow);
 }
 
+// Whether one code serves both pieces of a gated call.
+bool is_alike(const LinearCall& call) {
+  const WeightTiles &gates = call.pieces[0].weight,
+                    &ups = call.pieces[1].weight;
+  return gates.bits == ups.bits && gates.has_bias == ups.has_bias &&
+         gates.steps_per_group == ups.steps_per_group;
+}
+
 }  // namespace
 
 void launch_linear_small(LaunchQueue& queue, const DeviceTraits& device,
                          LinearCall call, int bits, bool gated) {
   call.parts = best_small_parts(device, call, gated ? 2 : 1);
-  if (bits == kMixedBits) {
+  if (bits == kMixedBits || (gated && !is_alike(call))) {
     launch_for_rows<kMixedBits, true>(queue, device, call);
   } else if (bits == 4) {
     gated ? launch_for_rows<4, true>(queue, device, call)
