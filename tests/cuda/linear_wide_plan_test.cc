@@ -8,34 +8,19 @@
 
 #include "backend/cuda/linear_wide.h"
 #include "backend/cuda/packing.h"
+#include "tests/cuda/wide_call.h"
 
 namespace carat::cuda {
 namespace {
 
 constexpr int64_t kRoom = int64_t{64} << 20;
 
-DeviceTraits h100() {
-  DeviceTraits device;
-  device.processors = 132;
-  return device;
-}
-
-LinearCall call_of(int rows, int64_t outputs, int64_t cols) {
-  LinearCall call = {};
-  call.rows = rows;
-  call.piece_count = 1;
-  call.pieces[0].weight = plan_tiles(outputs, cols, {4, 32, 8, false});
-  call.tile_count = static_cast<int32_t>(tile_row_count(call.pieces[0].weight));
-  call.input.k_tiles = call.pieces[0].weight.k_tiles;
-  return call;
-}
-
 TEST(WideCut, GivesEveryTileOnce) {
   for (const int64_t cols : {512, 1088, 10240}) {
     for (const int rows : {33, 128, 200}) {
       for (const int width : kWidths) {
         for (const bool gated : {false, true}) {
-          LinearCall call = call_of(rows, 328, cols);
+          LinearCall call = wide_call(rows, 328, cols);
           const int ranges = range_count(call.input.k_tiles);
           for (call.k_parts = 1; call.k_parts <= (gated ? 1 : ranges);
                ++call.k_parts) {
@@ -73,7 +58,7 @@ TEST(WideCut, GivesEveryTileOnce) {
 TEST(WidePlan, SharesALongKWhereOutputsAreFew) {
   for (const int rows : {64, 65, 128}) {
     SCOPED_TRACE(rows);
-    const LinearCall down = call_of(rows, 2560, 10240);
+    const LinearCall down = wide_call(rows, 2560, 10240);
     const WidePlan plan = plan_wide(h100(), down, false, kRoom);
     EXPECT_GE(plan.width, rows);
     EXPECT_GE(plan.k_parts, 5);
@@ -91,23 +76,23 @@ TEST(WidePlan, SharesALongKWhereOutputsAreFew) {
 
 TEST(WidePlan, FillsTheDeviceInWholeRounds) {
   // 32 pairs of tiles: four columns.
-  LinearCall several = call_of(128, 4096, 2560);
+  LinearCall several = wide_call(128, 4096, 2560);
   several.piece_count = 3;
   EXPECT_EQ(plan_wide(h100(), several, false, kRoom).width, 32);
   // 160 tiles: two rounds of one column are better than three of two.
-  EXPECT_EQ(plan_wide(h100(), call_of(128, 10240, 2560), true, kRoom).width,
+  EXPECT_EQ(plan_wide(h100(), wide_call(128, 10240, 2560), true, kRoom).width,
             128);
   // Four columns, five rounds.
-  EXPECT_EQ(plan_wide(h100(), call_of(577, 10240, 2560), true, kRoom).width,
+  EXPECT_EQ(plan_wide(h100(), wide_call(577, 10240, 2560), true, kRoom).width,
             152);
 }
 
 TEST(WidePlan, TakesLessOfTheDeviceBesideAnotherChunk) {
   // A K in fewer parts, tiles that are wider: codes are expanded less often.
-  const LinearCall down = call_of(128, 2560, 10240);
+  const LinearCall down = wide_call(128, 2560, 10240);
   EXPECT_LT(plan_wide(h100(), down, false, kRoom, true).k_parts,
             plan_wide(h100(), down, false, kRoom, false).k_parts);
-  const LinearCall o = call_of(128, 2560, 2048);
+  const LinearCall o = wide_call(128, 2560, 2048);
   EXPECT_GT(plan_wide(h100(), o, false, kRoom, true).width,
             plan_wide(h100(), o, false, kRoom, false).width);
 }
@@ -116,7 +101,7 @@ TEST(WidePlans, RememberWhatPlanWideSays) {
   WidePlans plans(h100(), kRoom);
   for (int round = 0; round < 2; ++round) {
     for (int rows = 33; rows < 133; ++rows) {
-      const LinearCall call = call_of(rows, 2560, 10240);
+      const LinearCall call = wide_call(rows, 2560, 10240);
       const WidePlan plan = plans.of(call, false);
       const WidePlan expected = plan_wide(h100(), call, false, kRoom);
       EXPECT_EQ(plan.width, expected.width);

@@ -5,9 +5,9 @@
 
 #include "backend/cuda/linear_wide.h"
 #include "backend/cuda/linear_wide_plan.h"
-#include "backend/cuda/packing.h"
 #include "backend/cuda/partial_room.h"
 #include "tests/cuda/linear_fixture.h"
+#include "tests/cuda/wide_call.h"
 
 namespace carat {
 namespace {
@@ -27,21 +27,15 @@ constexpr QuantizedLayout kLayouts[] = {
     {4, 32, 8, false}, {4, 64, 0, true}, {8, 32, 128, false}, {8, 32, 0, true}};
 
 TEST(CudaLinearWidths, TheRowsHereTakeAllButTheNarrowest) {
-  cuda::DeviceTraits device;
-  device.processors = 132;
   for (const bool gated : {false, true}) {
     std::set<int> widths;
     for (const int rows : kRows) {
-      cuda::LinearCall call = {};
-      call.rows = rows;
-      call.piece_count = gated ? 2 : 1;
-      for (int i = 0; i < call.piece_count; ++i) {
-        call.pieces[i].weight =
-            cuda::plan_tiles(kOutputs, kCols, {4, 32, 8, false});
+      cuda::LinearCall call = cuda::wide_call(rows, kOutputs, kCols);
+      if (gated) {
+        call.pieces[1] = call.pieces[0];
+        call.piece_count = 2;
       }
-      call.tile_count = kOutputs / cuda::kTileRows;
-      call.input.k_tiles = call.pieces[0].weight.k_tiles;
-      widths.insert(cuda::plan_wide(device, call, gated, 0).width);
+      widths.insert(cuda::plan_wide(cuda::h100(), call, gated, 0).width);
     }
     for (const int width : cuda::kWidths) {
       if (width < kLeastWidth) continue;
@@ -113,19 +107,10 @@ TEST_F(CudaLinearWidthsOnDevice, LanesHaveTheSameBits) {
   const auto weight =
       cuda().pack(RandomWeights(kFewOutputs, kLongCols, {4, 32, 8, false}, 1));
   for (const int rows : kLaneRows) {
-    cuda::DeviceTraits device;
-    device.processors = 132;
-    cuda::LinearCall call = {};
-    call.rows = rows;
-    call.piece_count = 1;
-    call.pieces[0].weight =
-        cuda::plan_tiles(kFewOutputs, kLongCols, {4, 32, 8, false});
-    call.tile_count = kFewOutputs / cuda::kTileRows;
-    call.input.k_tiles = call.pieces[0].weight.k_tiles;
-    ASSERT_GT(cuda::plan_wide(device, call, false,
-                              cuda::PartialRoom::kMostLaneBytes, true)
-                  .k_parts,
-              1);
+    const auto plan = cuda::plan_wide(
+        cuda::h100(), cuda::wide_call(rows, kFewOutputs, kLongCols), false,
+        cuda::PartialRoom::kMostLaneBytes, true);
+    ASSERT_GT(plan.k_parts, 1);
     std::unique_ptr<LinearInput> inputs[2];
     std::unique_ptr<BackendMatrix> outputs[2];
     Floats expected[2];

@@ -74,7 +74,9 @@ TEST_P(RealGoldenTest, SlowReferencePromptsAreEqual) {
 
 TEST_P(RealGoldenTest, SlowReferencePerplexityIsWithinOneInTenThousand) {
   const auto engine = load(GetParam(), "reference");
-  EXPECT_NEAR(perplexity_ratio(*engine, golden_["ppl"]), 1.0, 1e-4);
+  const auto& ppl = golden_["ppl"];
+  const double nll = mean_nll(*engine, ppl["ids"].get<std::vector<int32_t>>());
+  EXPECT_NEAR(nll, ppl["nll_mean"].get<double>(), 1e-4);
 }
 
 TEST_P(RealGoldenTest, CpuPromptsAreEqualUntilANearTie) {
@@ -97,6 +99,7 @@ TEST_P(RealGoldenTest, CudaPromptsAreEqualUntilANearTie) {
   if (!cuda_or_null(&reason)) GTEST_SKIP() << "no GPU here: " << reason;
   const auto engine = load(GetParam(), "cuda");
   for (const auto& prompt : golden_["prompts"]) {
+    // What the goldens' makers suggest for activations of bf16, too.
     expect_prompt(*engine, prompt, 1.0, 0.8);
   }
 }

@@ -81,7 +81,8 @@ static_assert(sizeof(LinearCall) ==
               sizeof(LinearPiece) * kMostPieces + 2 * sizeof(ActivationSlab) +
                   sizeof(Rows) + sizeof(SmallLayout) + 8 * sizeof(int32_t));
 
-/// `bits` of a gated call whose two weights differ; linear_small alone.
+/// `bits` of a gated call whose two weights have different ones; and of the
+/// kernels of linear_small for weights that differ in any way.
 inline constexpr int kMixedBits = 0;
 
 /// For few rows, and for devices without wgmma.

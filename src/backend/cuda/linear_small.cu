@@ -307,7 +307,7 @@ bool is_alike(const LinearCall& call) {
 void launch_linear_small(LaunchQueue& queue, const DeviceTraits& device,
                          LinearCall call, int bits, bool gated) {
   call.parts = best_small_parts(device, call, gated ? 2 : 1);
-  if (bits == kMixedBits || (gated && !is_alike(call))) {
+  if (gated && !is_alike(call)) {
     launch_for_rows<kMixedBits, true>(queue, device, call);
   } else if (bits == 4) {
     gated ? launch_for_rows<4, true>(queue, device, call)
